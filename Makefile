@@ -1,0 +1,80 @@
+# make demo | test | lint | clean. Everything is installed in $(VENV), nothing outside.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Extras to install; by default what the goal needs.
+EXTRAS ?=
+# A JAX version to test with, such as 0.9.1; empty for the newest.
+JAX_VERSION ?=
+# The JAX to install where there is an NVIDIA driver: cuda13, or cuda12 for old drivers.
+CUDA_EXTRA ?= cuda13
+# Many workers share one GPU: neither too many, nor any that takes all of its memory.
+PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist worksteal
+DEMO_ARGS ?=
+
+RUFF := ruff==0.17.6
+CLANG_FORMAT := clang-format==23.1.5
+
+comma := ,
+GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
+JAX_FUSED_SSIM_CUDA ?= $(if $(GPU),ON,AUTO)
+export JAX_FUSED_SSIM_CUDA
+
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
+  $(wildcard cmake/* common/* cpu/* cuda/* ffi/* jax_fused_ssim/*.py)
+NATIVE := $(wildcard $(addsuffix /*,common cpu cuda ffi))
+
+# $(call installed,EXTRAS): the stamp of an environment with these extras.
+installed = $(VENV)/installed-$(subst $(comma),-,$(strip \
+  $(or $(EXTRAS),$(1))))$(if $(GPU),-$(CUDA_EXTRA))
+demo_env := $(call installed,demo)
+test_env := $(call installed,test)
+
+.PHONY: help demo test lint clean FORCE
+
+help:
+	@head -1 Makefile
+
+demo: $(demo_env)
+	$(VENV)/bin/python examples/fit_image.py $(DEMO_ARGS)
+
+# -P: the installed package, not the one in this folder.
+test: $(test_env)
+	XLA_PYTHON_CLIENT_PREALLOCATE=false \
+	  $(VENV)/bin/python -P -m pytest tests $(PYTEST_ARGS)
+
+lint: $(VENV)/linters
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run -Werror $(NATIVE)
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is not Python 3.11 or newer; name one with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Touched when a setting changes, so that what was built with another is built again.
+$(VENV)/settings: FORCE | $(VENV)/bin/python
+	@echo 'cuda=$(JAX_FUSED_SSIM_CUDA) jax=$(JAX_VERSION)' | cmp -s - $@ || \
+	  echo 'cuda=$(JAX_FUSED_SSIM_CUDA) jax=$(JAX_VERSION)' > $@
+
+$(VENV)/wheel/built: $(SOURCES) $(VENV)/settings
+	rm -rf $(VENV)/wheel
+	$(PIP) wheel --no-deps --wheel-dir $(VENV)/wheel .
+	touch $@
+
+# The second install replaces a build of the same version, which the first one keeps.
+$(VENV)/installed-%: $(VENV)/wheel/built
+	$(PIP) install \
+	  "$$(echo $(VENV)/wheel/*.whl)[$(subst -,$(comma),$*)]" \
+	  $(if $(JAX_VERSION),jax==$(JAX_VERSION) jaxlib==$(JAX_VERSION))
+	$(PIP) install --force-reinstall --no-deps $(VENV)/wheel/*.whl
+	touch $@
+
+$(VENV)/linters: Makefile | $(VENV)/bin/python
+	$(PIP) install $(RUFF) $(CLANG_FORMAT)
+	touch $@

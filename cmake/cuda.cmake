@@ -1,0 +1,143 @@
+# Decides whether the CUDA kernels are built, and with which nvcc, for which GPUs.
+# Sets with_cuda and CMAKE_CUDA_ARCHITECTURES, and enables the language.
+
+set(off_hint "Or leave the CUDA kernels out with JAX_FUSED_SSIM_CUDA=OFF, set in the \
+environment or by `-C cmake.define.JAX_FUSED_SSIM_CUDA=OFF`.")
+
+# build_backend.py reads the same option and looks for nvcc in the same places: keep both
+# alike.
+set(cuda_option "${JAX_FUSED_SSIM_CUDA}")
+if(cuda_option STREQUAL "")
+  set(cuda_option "$ENV{JAX_FUSED_SSIM_CUDA}")
+endif()
+if(cuda_option STREQUAL "")
+  set(cuda_option AUTO)
+endif()
+string(TOUPPER "${cuda_option}" cuda_option)
+if(NOT cuda_option MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR
+    "JAX_FUSED_SSIM_CUDA is '${cuda_option}'; set it to AUTO, ON or OFF.")
+endif()
+
+set(with_cuda OFF)
+if(cuda_option STREQUAL "OFF")
+  message(STATUS "CUDA kernels: left out (JAX_FUSED_SSIM_CUDA=OFF)")
+  return()
+endif()
+
+# ---- nvcc ----------------------------------------------------------------------------
+
+set(nvcc_names nvcc)
+if(CMAKE_CUDA_COMPILER)
+  set(nvcc_names "${CMAKE_CUDA_COMPILER}")
+elseif(NOT "$ENV{CUDACXX}" STREQUAL "")
+  set(nvcc_names "$ENV{CUDACXX}")
+endif()
+find_program(nvcc NAMES ${nvcc_names} NO_CACHE NO_CMAKE_SYSTEM_PATH
+             PATHS "$ENV{CUDA_HOME}/bin" "$ENV{CUDA_PATH}/bin" /usr/local/cuda/bin)
+if(NOT nvcc AND NOT nvcc_names STREQUAL "nvcc")
+  message(FATAL_ERROR
+    "There is no '${nvcc_names}', which CMAKE_CUDA_COMPILER or CUDACXX names as nvcc. "
+    "Correct or unset it. ${off_hint}")
+endif()
+
+if(NOT nvcc AND cuda_option STREQUAL "ON")
+  # The wheels of nvcc, which build_backend.py asked for.
+  python_package_dirs(nvidia nvidia_dirs)
+  list(TRANSFORM nvidia_dirs APPEND "/cu13" OUTPUT_VARIABLE wheel_roots)
+  find_program(nvcc nvcc NO_CACHE NO_DEFAULT_PATH PATHS ${wheel_roots} PATH_SUFFIXES bin)
+  if(nvcc)
+    cmake_path(GET nvcc PARENT_PATH wheel_root)
+    cmake_path(GET wheel_root PARENT_PATH wheel_root)
+    set(CUDAToolkit_ROOT "${wheel_root}")
+    # FindCUDAToolkit wants to see a libcudart, which we do not link, under its plain name.
+    file(GLOB CUDA_CUDART "${wheel_root}/lib/libcudart.so.*")
+    # nvcc looks in lib64, the wheels have lib.
+    string(APPEND CMAKE_CUDA_FLAGS " \"-L${wheel_root}/lib\"")
+  endif()
+endif()
+if(NOT nvcc)
+  if(cuda_option STREQUAL "ON")
+    message(FATAL_ERROR
+      "JAX_FUSED_SSIM_CUDA=ON, and no nvcc was found. `pip install .` fetches one from "
+      "PyPI; without build isolation, install a CUDA toolkit and put nvcc on PATH or set "
+      "CUDACXX or CUDA_HOME. ${off_hint}")
+  endif()
+  message(STATUS "CUDA kernels: left out, there is no nvcc. JAX_FUSED_SSIM_CUDA=ON "
+                 "fetches one from PyPI.")
+  return()
+endif()
+
+execute_process(COMMAND "${nvcc}" --version
+                OUTPUT_VARIABLE nvcc_version RESULT_VARIABLE nvcc_status
+                ERROR_VARIABLE nvcc_errors)
+if(NOT nvcc_status EQUAL 0 OR NOT nvcc_version MATCHES "release ([0-9]+\\.[0-9]+)")
+  message(FATAL_ERROR
+    "${nvcc} does not run as nvcc (${nvcc_status}):\n${nvcc_version}${nvcc_errors}\n"
+    "Install the CUDA toolkit again, or set CUDACXX to a working nvcc. ${off_hint}")
+endif()
+set(nvcc_version ${CMAKE_MATCH_1})
+if(nvcc_version VERSION_LESS 12.0)
+  message(FATAL_ERROR
+    "${nvcc} is CUDA ${nvcc_version}; 12.0 or newer is needed. Install a newer toolkit "
+    "and set CUDACXX to its nvcc. ${off_hint}")
+endif()
+
+# ---- Architectures -------------------------------------------------------------------
+
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND "$ENV{CUDAARCHS}" STREQUAL "")
+  execute_process(COMMAND "${nvcc}" --list-gpu-arch OUTPUT_VARIABLE known
+                  COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "[0-9]+" known "${known}")
+  set(CMAKE_CUDA_ARCHITECTURES)
+  foreach(architecture 75 80 86 89 90 100 120)
+    if(architecture IN_LIST known)
+      list(APPEND CMAKE_CUDA_ARCHITECTURES ${architecture}-real)
+    else()
+      message(STATUS "CUDA ${nvcc_version} cannot build for sm_${architecture}: left out")
+    endif()
+  endforeach()
+  # The last one as PTX too, for GPUs to come.
+  list(POP_BACK CMAKE_CUDA_ARCHITECTURES newest)
+  string(REPLACE "-real" "" newest "${newest}")
+  list(APPEND CMAKE_CUDA_ARCHITECTURES ${newest})
+endif()
+
+# ---- Does it compile? ----------------------------------------------------------------
+
+# One host compiler for everything, unless told otherwise.
+if(NOT DEFINED CMAKE_CUDA_HOST_COMPILER AND "$ENV{CUDAHOSTCXX}" STREQUAL "")
+  set(CMAKE_CUDA_HOST_COMPILER "${CMAKE_CXX_COMPILER}")
+endif()
+set(host_compiler "${CMAKE_CUDA_HOST_COMPILER}")
+if(NOT host_compiler)
+  set(host_compiler "$ENV{CUDAHOSTCXX}")
+endif()
+
+# CMake tries the compiler too, and says less about what is wrong.
+set(probe "${CMAKE_CURRENT_BINARY_DIR}/nvcc_probe.cu")
+file(WRITE "${probe}" "#include <cuda_bf16.h>\n#include <cuda_runtime.h>\n"
+                      "__global__ void probe(__nv_bfloat16*) {}\n")
+execute_process(
+  COMMAND "${nvcc}" -std=c++17 -ccbin "${host_compiler}" -c "${probe}" -o "${probe}.o"
+  RESULT_VARIABLE nvcc_status OUTPUT_VARIABLE nvcc_output ERROR_VARIABLE nvcc_output)
+if(NOT nvcc_status EQUAL 0)
+  message(FATAL_ERROR
+    "${nvcc} (CUDA ${nvcc_version}) with the host compiler ${host_compiler} cannot "
+    "compile an empty kernel:\n${nvcc_output}\nInstall the missing part of the toolkit, "
+    "or set CUDAHOSTCXX to a C++ compiler that CUDA ${nvcc_version} supports, or CUDACXX "
+    "to another nvcc. ${off_hint}")
+endif()
+
+set(CMAKE_CUDA_COMPILER "${nvcc}")
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+enable_language(CUDA)
+find_package(CUDAToolkit)
+if(NOT TARGET CUDA::cudart_static)
+  message(FATAL_ERROR
+    "The CUDA toolkit of ${nvcc} has no cudart_static library. Install the rest of the "
+    "toolkit, or set CUDAToolkit_ROOT to a complete one. ${off_hint}")
+endif()
+set(with_cuda ON)
+message(STATUS "CUDA kernels: CUDA ${nvcc_version} (${nvcc}) for "
+               "${CMAKE_CUDA_ARCHITECTURES}")

@@ -1,0 +1,140 @@
+// SSIM and its derivatives at one map pixel, from four windowed means.
+//
+// Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to
+// structural similarity", IEEE TIP 13(4), 2004, rewritten for the sum and the
+// difference of the images. With L the data range,
+//
+//     s = (x + y) / L - 1,  d = (x - y) / L
+//
+// (zero padding is s = -1, d = 0) and E[.] the windowed mean,
+//
+//     ms = E[s] + 1, md = E[d], vs = E[s^2] - E[s]^2, vd = E[d^2] - E[d]^2
+//     u = md^2 / (ms^2 + md^2 + 2 K1^2),  w = vd / (vs + vd + 2 K2^2)
+//     SSIM = (1 - 2u)(1 - 2w),  1 - SSIM = 2 (u (1 - 2w) + w)
+//
+// The textbook form subtracts numbers of the size of x^2 to find a variance; this one
+// subtracts nothing large from anything large near the middle of the range, and gives
+// exactly 1 for identical images. Dividing by L first keeps every data range in
+// float32.
+
+#ifndef JAX_FUSED_SSIM_COMMON_FORMULA_H_
+#define JAX_FUSED_SSIM_COMMON_FORMULA_H_
+
+#include "common/host_device.h"
+
+namespace jax_fused_ssim {
+
+// V below is float, double or a vector of either; T is its element type.
+
+template <typename T>
+struct Constants {
+  T inv_range;  // 1 / L
+  T two_c1;     // 2 K1^2
+  T two_c2;     // 2 K2^2
+};
+
+template <typename T>
+JFS_HOST_DEVICE Constants<T> constants(double data_range, double k1, double k2) {
+  return {T(1 / data_range), T(2 * k1 * k1), T(2 * k2 * k2)};
+}
+
+template <typename V>
+struct SumDifference {
+  V s, d;
+};
+
+template <typename V, typename T>
+JFS_HOST_DEVICE SumDifference<V> sum_difference(V x, V y, T inv_range) {
+  return {(x + y) * inv_range - T(1), (x - y) * inv_range};
+}
+
+// Windowed means of s, d, s^2, d^2.
+template <typename V>
+struct Moments {
+  V s, d, ss, dd;
+};
+
+// A NaN passes, as it does not through fmax.
+template <typename V>
+JFS_HOST_DEVICE V at_least_zero(V v) {
+  const V zero = V{};
+  return v < zero ? zero : v;
+}
+
+template <typename V>
+JFS_HOST_DEVICE V reciprocal(V v) {
+  return 1.0f / v;  // a float so that any vector type takes it
+}
+
+#ifdef __CUDA_ARCH__
+// 1 ulp instead of half of one: the accuracy is set by the windowed means. Zero where
+// the correctly rounded result would be subnormal.
+template <>
+JFS_HOST_DEVICE float reciprocal(float v) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
+}
+#endif
+
+// What the value and the derivatives have in common.
+template <typename V>
+struct Terms {
+  V ms, r2, mr, u, w, e;
+
+  template <typename T>
+  JFS_HOST_DEVICE Terms(const Moments<V>& m, const Constants<T>& c) {
+    ms = m.s + T(1);
+    const V vs = at_least_zero(m.ss - m.s * m.s);
+    const V vd = at_least_zero(m.dd - m.d * m.d);
+    const V r1 = reciprocal(ms * ms + (m.d * m.d + c.two_c1));
+    r2 = reciprocal(vs + vd + c.two_c2);
+    mr = m.d * r1;
+    u = m.d * mr;
+    w = vd * r2;
+    e = T(1) - T(2) * w;
+  }
+
+  // (1 - SSIM) / 2, within [0, 1] whatever the rounding, NaN if any moment is.
+  template <typename T>
+  JFS_HOST_DEVICE V half_dissimilarity(T one) const {
+    const V h = at_least_zero(u * e + w);
+    const V bound = V{} + one;
+    return h > bound ? bound : h;
+  }
+};
+
+template <typename V, typename T>
+JFS_HOST_DEVICE V half_dissimilarity(const Moments<V>& m, const Constants<T>& c) {
+  return Terms<V>(m, c).half_dissimilarity(T(1));
+}
+
+// Derivatives of SSIM at one map pixel, all divided by kDerivativeScale:
+//     s, d: in E[s] and E[d] with the variances written through E[s^2], E[d^2];
+//     ss, dd: twice the derivative in vs and in vd.
+// With E' the same window over maps that are zero outside the map,
+//     p = E'[s] + s E'[ss],  q = E'[d] + d E'[dd]
+//     d(sum of SSIM)/dx = kDerivativeScale / L (p + q)
+//     d(sum of SSIM)/dy = kDerivativeScale / L (p - q)
+// and where only one gradient is wanted, E'[s + d] is one convolution.
+template <typename V>
+struct Derivatives {
+  V s, d, ss, dd;
+};
+
+constexpr int kDerivativeScale = 4;
+
+template <typename V, typename T>
+JFS_HOST_DEVICE Derivatives<V> derivatives(const Moments<V>& m, const Terms<V>& t,
+                                           T one) {
+  const V pr = (one - T(2) * t.u) * t.r2;
+  const V ss = pr * t.w;
+  const V dd = ss - pr;
+  const V s = t.e * t.mr * t.mr * t.ms - m.s * ss;
+  const V d = t.e * t.mr * (t.u - one) - m.d * dd;
+  return {s, d, ss, dd};
+}
+
+}  // namespace jax_fused_ssim
+
+#endif  // JAX_FUSED_SSIM_COMMON_FORMULA_H_

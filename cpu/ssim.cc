@@ -1,0 +1,214 @@
+// Cuts a call into tasks, picks the kernels for this CPU, and finishes the sums.
+//
+// Columns are cut by the shape alone and rows by the number of threads: a term of a sum
+// is one row of one column range, so no result depends on the number of threads.
+
+#include "cpu/ssim.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cpu/work.h"
+
+namespace jax_fused_ssim::cpu {
+namespace {
+
+const Kernels& pick_kernels() {
+  const Kernels* best = &kBaselineKernels;
+#ifdef JAX_FUSED_SSIM_X86
+  // For tests: a name here stops the search at that instruction set.
+  const char* wanted = std::getenv("JAX_FUSED_SSIM_CPU");
+  auto stop = [&] { return wanted && !std::strcmp(wanted, best->name); };
+  if (!stop() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    best = &kAvx2Kernels;
+    if (!stop() && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl")) {
+      best = &kAvx512Kernels;
+    }
+  }
+#endif
+  return *best;
+}
+
+const Kernels& kernels() {
+  static const Kernels& picked = pick_kernels();
+  return picked;
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+size_t element_bytes(DType dtype) {
+  return dtype == DType::kF64 ? 8 : dtype == DType::kF32 ? 4 : 2;
+}
+size_t compute_bytes(DType dtype) { return dtype == DType::kF64 ? 8 : 4; }
+
+template <typename T>
+T* advance(T* p, int64_t bytes) {
+  using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
+  return p ? reinterpret_cast<Byte*>(p) + bytes : nullptr;
+}
+
+// Offsets of the images, in images, for one leading index of the results.
+std::pair<int64_t, int64_t> image_offsets(const Leading& leading, int64_t index) {
+  int64_t offset1 = 0, offset2 = 0;
+  for (int k = leading.rank - 1; k >= 0; --k) {
+    const int64_t i = index % leading.size[k];
+    index /= leading.size[k];
+    offset1 += i * leading.stride1[k];
+    offset2 += i * leading.stride2[k];
+  }
+  return {offset1, offset2};
+}
+
+// Cuts [range) into `parts` nearly equal parts and returns one.
+Range part_of(Range range, int64_t parts, int64_t index) {
+  const int64_t n = range.end - range.begin;
+  return {range.begin + n * index / parts, range.begin + n * (index + 1) / parts};
+}
+
+struct Outputs {
+  PlaneSum* accumulators = nullptr;
+  void* map = nullptr;
+  const void* cotangent = nullptr;
+  void* grad1 = nullptr;
+  void* grad2 = nullptr;
+};
+
+// Elements of a row that a task covers: few enough for its rings to stay in the cache,
+// many enough for the halo to be small beside them.
+constexpr int64_t kTaskElements = 512;
+// Rows that a task covers at least, for the same reason: 10 or 20 more are read.
+constexpr int64_t kTaskRows = 48;
+
+void run(const Parallel& parallel, const Problem& problem, const Images& images,
+         const Outputs& out) {
+  if (out.accumulators) {
+    std::memset(out.accumulators, 0, problem.planes() * sizeof(PlaneSum));
+  }
+  const bool gradient = out.grad1 != nullptr;
+  const int type = static_cast<int>(images.dtype);
+  const auto kernel = gradient ? kernels().gradient[type] : kernels().value[type];
+  const Range centre_rows = {kRadius - problem.pad_y,
+                             problem.height - kRadius + problem.pad_y};
+  const Range centre_cols = {kRadius - problem.pad_x,
+                             problem.width - kRadius + problem.pad_x};
+  const Range rows = gradient ? Range{0, problem.height} : centre_rows;
+  const Range cols = gradient ? Range{0, problem.width} : centre_cols;
+
+  const int64_t halo = (gradient ? 4 : 2) * kRadius;
+  const int64_t col_elements = std::max(kTaskElements, 4 * halo * problem.channels);
+  const int64_t col_parts =
+      ceil_div((cols.end - cols.begin) * problem.channels, col_elements);
+  const int64_t threads = std::max<int64_t>(parallel.threads(), 1);
+  const int64_t row_parts =
+      std::clamp<int64_t>(ceil_div(4 * threads, problem.images * col_parts), 1,
+                          std::max<int64_t>((rows.end - rows.begin) / kTaskRows, 1));
+
+  const int64_t widest = ceil_div(cols.end - cols.begin, col_parts) + halo;
+  const int64_t stride =
+      ceil_div(widest * problem.channels + kMaxLanes, kMaxLanes) * kMaxLanes;
+  const size_t scratch_bytes =
+      (gradient ? kGradientRows : kValueRows) * stride * compute_bytes(images.dtype);
+  const int64_t in_bytes = element_bytes(images.dtype);
+  const int64_t grad_bytes = compute_bytes(images.dtype);
+
+  std::mutex adding;
+  parallel.run(problem.images * col_parts * row_parts, [&](int64_t task) {
+    const int64_t row_part = task % row_parts;
+    const int64_t col_part = task / row_parts % col_parts;
+    const int64_t image = task / row_parts / col_parts;
+    const auto [offset1, offset2] = image_offsets(problem.leading, image);
+    const int64_t pixels = problem.image_size();
+    const int64_t map_bytes = image * problem.map_size() * in_bytes;
+
+    Work work = {};
+    work.img1 = advance(images.img1, offset1 * pixels * in_bytes);
+    work.img2 = advance(images.img2, offset2 * pixels * in_bytes);
+    work.height = problem.height;
+    work.width = problem.width;
+    work.channels = problem.channels;
+    work.data_range = problem.data_range;
+    work.k1 = problem.k1;
+    work.k2 = problem.k2;
+    work.centre_rows = centre_rows;
+    work.centre_cols = centre_cols;
+    work.rows = part_of(rows, row_parts, row_part);
+    work.cols = part_of(cols, col_parts, col_part);
+    work.map = advance(out.map, map_bytes);
+    work.cotangent = advance(out.cotangent, map_bytes);
+    work.scale = out.cotangent ? 1 : problem.scale;
+    work.grad1 = advance(out.grad1, image * pixels * grad_bytes);
+    work.grad2 = advance(out.grad2, image * pixels * grad_bytes);
+    work.stride = stride;
+
+    const auto scratch = std::make_unique<char[]>(scratch_bytes);
+    work.scratch = scratch.get();
+    std::vector<PlaneSum> sums(out.accumulators ? problem.channels : 0);
+    work.sums = out.accumulators ? sums.data() : nullptr;
+    kernel(work);
+    if (!out.accumulators) return;
+    const std::lock_guard<std::mutex> lock(adding);
+    for (int64_t c = 0; c < problem.channels; ++c) {
+      plane_sum_add(out.accumulators[image * problem.channels + c], sums[c]);
+    }
+  });
+}
+
+void finish_sums(const Problem& problem, DType dtype, const PlaneSum* accumulators,
+                 void* sums) {
+  for (int64_t i = 0; i < problem.planes(); ++i) {
+    const double sum = problem.scale * plane_sum_value(accumulators[i]);
+    if (dtype == DType::kF64) {
+      static_cast<double*>(sums)[i] = sum;
+    } else {
+      static_cast<float*>(sums)[i] = static_cast<float>(sum);
+    }
+  }
+}
+
+}  // namespace
+
+void ssim_sum(const Parallel& parallel, const Problem& problem, const Images& images,
+              PlaneSum* accumulators, void* sums) {
+  Outputs out;
+  out.accumulators = accumulators;
+  run(parallel, problem, images, out);
+  finish_sums(problem, images.dtype, accumulators, sums);
+}
+
+void ssim_sum_grad(const Parallel& parallel, const Problem& problem,
+                   const Images& images, PlaneSum* accumulators, void* sums,
+                   void* grad1, void* grad2) {
+  Outputs out;
+  out.accumulators = accumulators;
+  out.grad1 = grad1;
+  out.grad2 = grad2;
+  run(parallel, problem, images, out);
+  finish_sums(problem, images.dtype, accumulators, sums);
+}
+
+void ssim_map(const Parallel& parallel, const Problem& problem, const Images& images,
+              void* map) {
+  Outputs out;
+  out.map = map;
+  run(parallel, problem, images, out);
+}
+
+void ssim_map_grad(const Parallel& parallel, const Problem& problem,
+                   const Images& images, const void* cotangent, void* grad1,
+                   void* grad2) {
+  Outputs out;
+  out.cotangent = cotangent;
+  out.grad1 = grad1;
+  out.grad2 = grad2;
+  run(parallel, problem, images, out);
+}
+
+const char* instruction_set() { return kernels().name; }
+
+}  // namespace jax_fused_ssim::cpu

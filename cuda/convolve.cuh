@@ -1,0 +1,71 @@
+// The window applied along one line: values in registers, lines in shared memory.
+
+#ifndef JAX_FUSED_SSIM_CUDA_CONVOLVE_CUH_
+#define JAX_FUSED_SSIM_CUDA_CONVOLVE_CUH_
+
+#include <cuda_runtime.h>
+
+#include "common/window.h"
+
+namespace jax_fused_ssim::cuda {
+
+// Taps in one order and fma spelled out: a pixel's result is bitwise the same wherever
+// it lies in a tile and whichever kernel computes it.
+template <int kOut, typename T>
+__device__ __forceinline__ void convolve(const T (&in)[kOut + 2 * kRadius],
+                                         T (&out)[kOut]) {
+#pragma unroll
+  for (int i = 0; i < kOut; ++i) out[i] = T(window_tap(0)) * in[i];
+#pragma unroll
+  for (int k = 1; k < kWindow; ++k) {
+#pragma unroll
+    for (int i = 0; i < kOut; ++i) out[i] = fma(T(window_tap(k)), in[i + k], out[i]);
+  }
+}
+
+template <typename T>
+struct PairOf;
+template <>
+struct PairOf<float> {
+  using type = float2;
+};
+template <>
+struct PairOf<double> {
+  using type = double2;
+};
+
+// Rows are read and written in pairs, by threads whose neighbours work on the next row:
+// no two of them meet in a bank when the pitch is twice an odd number.
+constexpr int row_pitch(int width) { return width + (6 - width % 4) % 4; }
+
+template <int kCount, typename T>
+__device__ __forceinline__ void load_row(const T* row, T (&out)[kCount]) {
+  static_assert(kCount % 2 == 0, "rows are read in pairs");
+  using Pair = typename PairOf<T>::type;
+#pragma unroll
+  for (int i = 0; i < kCount; i += 2) {
+    const Pair pair = *reinterpret_cast<const Pair*>(row + i);
+    out[i] = pair.x;
+    out[i + 1] = pair.y;
+  }
+}
+
+template <int kCount, typename T>
+__device__ __forceinline__ void store_row(T* row, const T (&in)[kCount]) {
+  static_assert(kCount % 2 == 0, "rows are written in pairs");
+  using Pair = typename PairOf<T>::type;
+#pragma unroll
+  for (int i = 0; i < kCount; i += 2) {
+    *reinterpret_cast<Pair*>(row + i) = Pair{in[i], in[i + 1]};
+  }
+}
+
+template <int kPitch, int kCount, typename T>
+__device__ __forceinline__ void load_column(const T* top, T (&out)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) out[i] = top[i * kPitch];
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_CONVOLVE_CUH_

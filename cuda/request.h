@@ -1,0 +1,32 @@
+// What a launcher is asked to do: a problem, and the pointers the op has. A null output
+// is not wanted; a null cotangent is 1 everywhere, times Problem::scale.
+
+#ifndef JAX_FUSED_SSIM_CUDA_REQUEST_H_
+#define JAX_FUSED_SSIM_CUDA_REQUEST_H_
+
+#include <cuda_runtime_api.h>
+
+#include "common/plane_sum.h"
+#include "common/problem.h"
+
+namespace jax_fused_ssim::cuda {
+
+struct Request {
+  Problem problem;
+  const void* img1 = nullptr;
+  const void* img2 = nullptr;
+  const void* cotangent = nullptr;
+  PlaneSum* accumulators = nullptr;  // zeroed; receives the sums of 1 - SSIM
+  void* map = nullptr;
+  void* grad1 = nullptr;
+  void* grad2 = nullptr;  // only with grad1
+};
+
+// Defined for __half, __nv_bfloat16, float and double, each in a file of its own so
+// that they build side by side.
+template <typename Element>
+cudaError_t launch_tile(cudaStream_t stream, const Request& request);
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_REQUEST_H_

@@ -1,0 +1,514 @@
+// SSIM over a tile of one plane: its sum, its map, its gradients, in one pass.
+//
+// A block owns kHeight x kWidth pixels. It reads both images there and in a halo, once,
+// and keeps s and d (common/formula.h) in shared memory; convolves s, d, s^2, d^2 along
+// the rows, then along the columns, for the map pixels centred in the tile; adds those
+// up or writes them. For gradients the map is computed 5 pixels further out each way
+// (so the images are read 10 further out), its derivatives take the place of the
+// row-filtered moments, and three separable convolutions, four for both gradients, end
+// in one write a pixel. Global traffic a pixel of float32: 8 bytes in and 4 out for
+// each image wanted, times the halo where it misses the caches. Arithmetic, without the
+// halo: 88 fused multiply-adds for the value, 154 with one gradient, 176 with both.
+//
+// Why tiles: blocks are many and independent, so a small image spreads over the whole
+// chip at once. The price is the halo, computed again by each neighbour (1.2 times the
+// work for the value, 1.7 with gradient), which large images need not pay. Why these
+// sizes: see TileShape. Why several outputs a thread: n neighbouring outputs share n +
+// 10 inputs, and shared memory, not arithmetic, limits the kernel when n is small.
+
+#ifndef JAX_FUSED_SSIM_CUDA_TILE_CUH_
+#define JAX_FUSED_SSIM_CUDA_TILE_CUH_
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "common/formula.h"
+#include "common/plane_sum.h"
+#include "common/problem.h"
+#include "cuda/convolve.cuh"
+#include "cuda/element.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+// Pixels a block owns, its threads, and the outputs a thread has in a row (columns) and
+// in a column (rows), in the convolution of the images (1) and of the derivatives (2).
+template <int width, int height, int threads, int columns1, int rows1, int columns2,
+          int rows2>
+struct Shape {
+  static constexpr int kWidth = width;
+  static constexpr int kHeight = height;
+  static constexpr int kThreads = threads;
+  static constexpr int kColumns1 = columns1;
+  static constexpr int kRows1 = rows1;
+  static constexpr int kColumns2 = columns2;
+  static constexpr int kRows2 = rows2;
+};
+
+// Shared memory: 64 KB is all a block of compute capability 7.5 has; half of that for
+// the value, and 49 KB for one float gradient, leave room for two blocks on 7.5 and on
+// chips with 100 KB. 32 x 24 cuts three planes of 256 x 256 into 264 tiles, two for
+// each of the 132 multiprocessors of an H100, and divides 1920 x 1080. Sums are rounded
+// per tile, so the shape may not depend on the device or the batch.
+template <typename T, int kGradients>
+struct TileShape : Shape<32, 24, 256, 6, 6, 4, 6> {};
+template <>
+struct TileShape<float, 0> : Shape<32, 24, 128, 8, 6, 0, 0> {};
+template <>
+struct TileShape<double, 0> : Shape<16, 16, 128, 4, 4, 0, 0> {};
+template <int kGradients>
+struct TileShape<double, kGradients> : Shape<16, 16, 192, 4, 4, 4, 4> {};
+
+// How a tile lies in shared memory, in elements of T after the partial sums of the
+// warps: s and d; then the row-filtered moments, which the derivative maps and their
+// row-filtered form overwrite.
+template <typename T, int kGradients, typename Shape>
+struct TileLayout {
+  static constexpr int kMaps = kGradients == 0 ? 0 : kGradients + 2;
+  static constexpr int kMapHalo = kGradients == 0 ? 0 : kRadius;
+  static constexpr int kImageHalo = kMapHalo + kRadius;
+  static constexpr int kWarps = Shape::kThreads / 32;
+
+  static constexpr int kMapHeight = Shape::kHeight + 2 * kMapHalo;
+  static constexpr int kMapWidth = Shape::kWidth + 2 * kMapHalo;
+  static constexpr int kSlices1 = (kMapWidth + Shape::kColumns1 - 1) / Shape::kColumns1;
+  static constexpr int kMapPitch = row_pitch(kSlices1 * Shape::kColumns1);
+  static constexpr int kMapPlane = kMapHeight * kMapPitch;
+
+  static constexpr int kImageHeight = kMapHeight + 2 * kRadius;
+  static constexpr int kImageWidth = kSlices1 * Shape::kColumns1 + 2 * kRadius;
+  static constexpr int kImagePitch = row_pitch(kImageWidth);
+  static constexpr int kImagePlane = kImageHeight * kImagePitch;
+  static constexpr int kMomentPlane = kImageHeight * kMapPitch;
+
+  static constexpr int kOutPitch = row_pitch(Shape::kWidth);
+  static constexpr int kOutPlane = kMapHeight * kOutPitch;
+
+  static constexpr int kMomentWords = 4 * kMomentPlane;
+  static constexpr int kMapWords = kMaps * (kMapPlane + kOutPlane);
+  static constexpr int kWords =
+      2 * kImagePlane + (kMomentWords > kMapWords ? kMomentWords : kMapWords);
+  static constexpr int kSumBytes = (kWarps * int(sizeof(double)) + 15) / 16 * 16;
+  static constexpr int kBytes = kSumBytes + kWords * int(sizeof(T));
+  static_assert(kBytes <= 64 * 1024, "more than a block of sm_75 can have");
+};
+
+// Arguments of the kernel. A tile is one of tiles_y x tiles_x of one channel of one
+// image; the tiles of all channels of one place follow each other, because interleaved
+// channels share cache lines.
+template <typename Element>
+struct TileJob {
+  using T = Compute<Element>;
+
+  const Element* img1;
+  const Element* img2;
+  const Element* cotangent;
+  PlaneSum* accumulators;
+  Element* map;
+  T* grad1;
+  T* grad2;
+
+  Leading leading;  // rank at least 1, strides in elements
+  int64_t height, width, channels;
+  int64_t map_height, map_width;
+  int map_y, map_x;  // image pixel that map pixel (0, 0) is centred on
+  int64_t tiles, tiles_y, tiles_x;
+  Constants<T> constants;
+  T gradient_factor;
+};
+
+// n % d, leaving n / d in n. 64-bit division takes several times as long as 32-bit.
+__device__ __forceinline__ int64_t take_index(uint64_t& n, int64_t d) {
+  if (d == 1) return 0;
+  const uint64_t divisor = static_cast<uint64_t>(d);
+  uint64_t quotient;
+  if ((n | divisor) >> 32 == 0) {
+    quotient = static_cast<uint32_t>(n) / static_cast<uint32_t>(divisor);
+  } else {
+    quotient = n / divisor;
+  }
+  const uint64_t remainder = n - quotient * divisor;
+  n = quotient;
+  return static_cast<int64_t>(remainder);
+}
+
+// Places [begin, end) of a line of `size` places.
+struct Span {
+  int begin, end;
+
+  __device__ __forceinline__ bool holds(int i) const { return begin <= i && i < end; }
+};
+
+// The part of [begin, end) that a line of `size` places starting at `origin` has.
+__device__ __forceinline__ Span clip(int64_t begin, int64_t end, int64_t origin,
+                                     int size) {
+  const int64_t first = begin - origin, last = end - origin;
+  return {static_cast<int>(first < 0      ? 0
+                           : first < size ? first
+                                          : size),
+          static_cast<int>(last < 0      ? 0
+                           : last < size ? last
+                                         : size)};
+}
+
+template <typename Element, int kGradients, typename Shape>
+class Tile {
+ public:
+  using T = Compute<Element>;
+  using Layout = TileLayout<T, kGradients, Shape>;
+
+  __device__ __forceinline__ Tile(const TileJob<Element>& job, unsigned char* shared)
+      : job_(job),
+        warp_sums_(reinterpret_cast<double*>(shared)),
+        s_(reinterpret_cast<T*>(shared + Layout::kSumBytes)),
+        d_(s_ + Layout::kImagePlane),
+        moments_(d_ + Layout::kImagePlane),
+        maps_(moments_),
+        map_rows_(moments_ + Layout::kMaps * Layout::kMapPlane),
+        thread_(threadIdx.x) {}
+
+  __device__ __forceinline__ void run(int64_t index) {
+    place(index);
+    read_images();
+    __syncthreads();
+    filter_image_rows();
+    __syncthreads();
+    double sum = 0;
+    if constexpr (kGradients == 0) {
+      for (int i = thread_; i < kSegments; i += Shape::kThreads) map_segment(i, sum);
+      reduce_in_warp(sum);
+      __syncthreads();
+      add_to_plane();
+    } else {
+      // The derivatives overwrite the moments, so they wait in registers until every
+      // thread has read its own.
+      static_assert(kSegments <= Shape::kThreads, "one segment a thread");
+      T derivatives[Layout::kMaps][Shape::kRows1];
+      if (thread_ < kSegments) map_segment(thread_, sum, derivatives);
+      reduce_in_warp(sum);
+      __syncthreads();
+      if (thread_ < kSegments) store_derivatives(thread_, derivatives);
+      __syncthreads();
+      filter_map_rows();
+      __syncthreads();
+      write_gradients();
+      add_to_plane();
+    }
+  }
+
+ private:
+  // Column segments of the map, kRows1 long; the last of a column is moved up to end
+  // with it and leaves its first rows to the one before.
+  static constexpr int kSegmentsInColumn =
+      (Layout::kMapHeight + Shape::kRows1 - 1) / Shape::kRows1;
+  static constexpr int kSegments = kSegmentsInColumn * Layout::kMapWidth;
+  static constexpr bool kSegmentsOverlap = Layout::kMapHeight % Shape::kRows1 != 0;
+
+  struct Segment {
+    int column, top, fresh;  // rows from `fresh` on are this segment's
+  };
+  static __device__ __forceinline__ Segment segment(int i) {
+    const int fresh = i / Layout::kMapWidth * Shape::kRows1;
+    constexpr int kLast = Layout::kMapHeight - Shape::kRows1;
+    return {i % Layout::kMapWidth, fresh < kLast ? fresh : kLast, fresh};
+  }
+  static __device__ __forceinline__ bool is_fresh(const Segment& segment, int row) {
+    return !kSegmentsOverlap || row >= segment.fresh;
+  }
+
+  __device__ __forceinline__ void place(int64_t index) {
+    uint64_t rest = static_cast<uint64_t>(index);
+    channel_ = take_index(rest, job_.channels);
+    const int64_t tile_x = take_index(rest, job_.tiles_x);
+    const int64_t tile_y = take_index(rest, job_.tiles_y);
+    image_ = static_cast<int64_t>(rest);
+
+    // Where only the map is wanted the tiles begin with it.
+    y_ = axis(tile_y * Shape::kHeight + (kGradients == 0 ? job_.map_y : 0), job_.height,
+              job_.map_height, job_.map_y, Layout::kMapHeight, Layout::kImageHeight);
+    x_ = axis(tile_x * Shape::kWidth + (kGradients == 0 ? job_.map_x : 0), job_.width,
+              job_.map_width, job_.map_x, Layout::kMapWidth, Layout::kImageWidth);
+  }
+
+  // Along one axis: where the tile begins in the image, and which of its places in the
+  // image and in the map exist.
+  struct Axis {
+    int64_t origin;
+    Span image, map;
+  };
+  static __device__ __forceinline__ Axis axis(int64_t origin, int64_t image_size,
+                                              int64_t map_size, int map_start,
+                                              int map_places, int image_places) {
+    return {
+        origin, clip(0, image_size, origin - Layout::kImageHalo, image_places),
+        clip(map_start, map_start + map_size, origin - Layout::kMapHalo, map_places)};
+  }
+
+  // Everything is asked for before anything is used: the latency is paid once.
+  __device__ __forceinline__ void read_images() {
+    int64_t offset1 = 0, offset2 = 0;
+    uint64_t rest = static_cast<uint64_t>(image_);
+#pragma unroll 1
+    for (int k = job_.leading.rank - 1; k > 0; --k) {
+      const int64_t i = take_index(rest, job_.leading.size[k]);
+      offset1 += i * job_.leading.stride1[k];
+      offset2 += i * job_.leading.stride2[k];
+    }
+    offset1 += static_cast<int64_t>(rest) * job_.leading.stride1[0];
+    offset2 += static_cast<int64_t>(rest) * job_.leading.stride2[0];
+
+    constexpr int kAcross = Layout::kImageWidth <= 32 ? 32 : 64;
+    constexpr int kDown = Shape::kThreads / kAcross;
+    constexpr int kSteps = (Layout::kImageHeight + kDown - 1) / kDown;
+    static_assert(Layout::kImageWidth <= kAcross && Shape::kThreads % kAcross == 0, "");
+
+    const int column = thread_ % kAcross, top = thread_ / kAcross;
+    const bool column_in = x_.image.holds(column);
+    const int64_t first = image_pixel(y_.origin - Layout::kImageHalo + top,
+                                      x_.origin - Layout::kImageHalo + column);
+    const int64_t stride = kDown * job_.width * job_.channels;
+    const Element* img1 = job_.img1 + offset1 + first;
+    const Element* img2 = job_.img2 + offset2 + first;
+    T x[kSteps], y[kSteps];
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      const bool in = column_in && y_.image.holds(top + i * kDown);
+      x[i] = in ? load(img1) : T(0);
+      y[i] = in ? load(img2) : T(0);
+      img1 += stride;
+      img2 += stride;
+    }
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      const int row = top + i * kDown;
+      if (column < Layout::kImageWidth && row < Layout::kImageHeight) {
+        const auto v = sum_difference(x[i], y[i], job_.constants.inv_range);
+        s_[row * Layout::kImagePitch + column] = v.s;
+        d_[row * Layout::kImagePitch + column] = v.d;
+      }
+    }
+  }
+
+  // s, d -> row-filtered s, d, s^2, d^2.
+  __device__ __forceinline__ void filter_image_rows() {
+    constexpr int kOut = Shape::kColumns1, kIn = kOut + 2 * kRadius;
+    constexpr int kItems = Layout::kImageHeight * Layout::kSlices1;
+    for (int item = thread_; item < kItems; item += Shape::kThreads) {
+      const int row = item % Layout::kImageHeight;
+      const int column = item / Layout::kImageHeight * kOut;
+      const int from = row * Layout::kImagePitch + column;
+      T* to = moments_ + row * Layout::kMapPitch + column;
+      T in[kIn], out[kOut];
+#pragma unroll
+      for (int image = 0; image < 2; ++image) {
+        load_row(s_ + image * Layout::kImagePlane + from, in);
+        convolve(in, out);
+        store_row(to + image * Layout::kMomentPlane, out);
+#pragma unroll
+        for (int i = 0; i < kIn; ++i) in[i] *= in[i];
+        convolve(in, out);
+        store_row(to + (image + 2) * Layout::kMomentPlane, out);
+      }
+    }
+  }
+
+  // Moments -> SSIM of a column segment: into the map and the sum, and its derivatives.
+  template <typename... Derivatives>
+  __device__ __forceinline__ void map_segment(int i, double& sum,
+                                              Derivatives&... derivatives) {
+    constexpr int kOut = Shape::kRows1;
+    const Segment at = segment(i);
+    const bool column_in = x_.map.holds(at.column);
+    const bool column_owned = owned(at.column, Shape::kWidth);
+    const int64_t first = map_pixel(at.top, at.column);
+    const int64_t stride = job_.map_width * job_.channels;
+
+    // Asked for early, needed late.
+    T cotangent[kOut];
+    if constexpr (kGradients != 0) {
+#pragma unroll
+      for (int r = 0; r < kOut; ++r) {
+        cotangent[r] = 1;
+        if (job_.cotangent && column_in && y_.map.holds(at.top + r)) {
+          cotangent[r] = load(job_.cotangent + first + r * stride);
+        }
+      }
+    }
+
+    T moments[4][kOut];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      T in[kOut + 2 * kRadius];
+      load_column<Layout::kMapPitch>(
+          moments_ + k * Layout::kMomentPlane + at.top * Layout::kMapPitch + at.column,
+          in);
+      convolve(in, moments[k]);
+    }
+
+    T segment_sum = 0;
+#pragma unroll
+    for (int r = 0; r < kOut; ++r) {
+      const int row = at.top + r;
+      const bool in = column_in && y_.map.holds(row);
+      const Moments<T> m = {moments[0][r], moments[1][r], moments[2][r], moments[3][r]};
+      const Terms<T> terms(m, job_.constants);
+      const T half = terms.half_dissimilarity(T(1));
+      if (in && column_owned && owned(row, Shape::kHeight) && is_fresh(at, row)) {
+        segment_sum += half;
+        if (kGradients == 0 && job_.map)
+          store(job_.map + first + r * stride, 1 - 2 * half);
+      }
+      (derive(m, terms, in, cotangent[r], r, derivatives), ...);
+    }
+    sum += 2 * static_cast<double>(segment_sum);
+  }
+
+  // Outside the map a derivative is zero, whatever was computed there.
+  __device__ __forceinline__ void derive(const Moments<T>& m, const Terms<T>& terms,
+                                         bool in, T cotangent, int r,
+                                         T (&out)[Layout::kMaps][Shape::kRows1]) const {
+    const Derivatives<T> v = derivatives(m, terms, T(1));
+    if constexpr (kGradients == 1) {
+      out[0][r] = in ? (v.s + v.d) * cotangent : T(0);
+    } else {
+      out[0][r] = in ? v.s * cotangent : T(0);
+      out[3][r] = in ? v.d * cotangent : T(0);
+    }
+    out[1][r] = in ? v.ss * cotangent : T(0);
+    out[2][r] = in ? v.dd * cotangent : T(0);
+  }
+
+  __device__ __forceinline__ void store_derivatives(
+      int i, const T (&derivatives)[Layout::kMaps][Shape::kRows1]) {
+    const Segment at = segment(i);
+#pragma unroll
+    for (int r = 0; r < Shape::kRows1; ++r) {
+      const int row = at.top + r;
+      if (!is_fresh(at, row)) continue;
+#pragma unroll
+      for (int k = 0; k < Layout::kMaps; ++k) {
+        maps_[k * Layout::kMapPlane + row * Layout::kMapPitch + at.column] =
+            derivatives[k][r];
+      }
+    }
+  }
+
+  __device__ __forceinline__ void reduce_in_warp(double sum) {
+    if (!job_.accumulators) return;
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) {
+      sum += __shfl_down_sync(0xffffffffu, sum, lanes);
+    }
+    if (thread_ % 32 == 0) warp_sums_[thread_ / 32] = sum;
+  }
+
+  // By the last thread, which has the least to do.
+  __device__ __forceinline__ void add_to_plane() {
+    if (!job_.accumulators || thread_ != Shape::kThreads - 1) return;
+    double sum = 0;
+#pragma unroll
+    for (int i = 0; i < Layout::kWarps; ++i) sum += warp_sums_[i];
+    const PlaneSum term = plane_sum_term(sum);
+    PlaneSum* total = job_.accumulators + image_ * job_.channels + channel_;
+    atomicAdd(&total->coarse, term.coarse);
+    atomicAdd(&total->fine, term.fine);
+    if (term.not_finite) atomicOr(&total->not_finite, term.not_finite);
+  }
+
+  // Derivative maps -> the same, filtered along the rows.
+  __device__ __forceinline__ void filter_map_rows() {
+    constexpr int kOut = Shape::kColumns2, kIn = kOut + 2 * kRadius;
+    constexpr int kItems = Layout::kMapHeight * (Shape::kWidth / kOut);
+    static_assert(Shape::kWidth % kOut == 0, "");
+    for (int item = thread_; item < kItems; item += Shape::kThreads) {
+      const int row = item % Layout::kMapHeight;
+      const int column = item / Layout::kMapHeight * kOut;
+#pragma unroll
+      for (int k = 0; k < Layout::kMaps; ++k) {
+        T in[kIn], out[kOut];
+        load_row(maps_ + k * Layout::kMapPlane + row * Layout::kMapPitch + column, in);
+        convolve(in, out);
+        store_row(map_rows_ + k * Layout::kOutPlane + row * Layout::kOutPitch + column,
+                  out);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void write_gradients() {
+    constexpr int kOut = Shape::kRows2;
+    constexpr int kItems = Shape::kWidth * (Shape::kHeight / kOut);
+    static_assert(Shape::kHeight % kOut == 0, "");
+    const int64_t stride = job_.width * job_.channels;
+    for (int item = thread_; item < kItems; item += Shape::kThreads) {
+      const int column = item % Shape::kWidth, top = item / Shape::kWidth * kOut;
+      T e[Layout::kMaps][kOut];
+#pragma unroll
+      for (int k = 0; k < Layout::kMaps; ++k) {
+        T in[kOut + 2 * kRadius];
+        load_column<Layout::kOutPitch>(
+            map_rows_ + k * Layout::kOutPlane + top * Layout::kOutPitch + column, in);
+        convolve(in, e[k]);
+      }
+      const bool column_in = x_.image.holds(column + Layout::kImageHalo);
+      const int64_t first = image_ * job_.height * stride +
+                            image_pixel(y_.origin + top, x_.origin + column);
+#pragma unroll
+      for (int r = 0; r < kOut; ++r) {
+        if (!column_in || !y_.image.holds(top + r + Layout::kImageHalo)) continue;
+        const int here = (top + r + Layout::kImageHalo) * Layout::kImagePitch + column +
+                         Layout::kImageHalo;
+        const T p = fma(s_[here], e[1][r], e[0][r]);
+        const int64_t to = first + r * stride;
+        if constexpr (kGradients == 1) {
+          job_.grad1[to] = job_.gradient_factor * fma(d_[here], e[2][r], p);
+        } else {
+          const T q = fma(d_[here], e[2][r], e[3][r]);
+          job_.grad1[to] = job_.gradient_factor * (p + q);
+          job_.grad2[to] = job_.gradient_factor * (p - q);
+        }
+      }
+    }
+  }
+
+  // Offset of an image pixel in its image, and of one of the tile's map places in the
+  // map.
+  __device__ __forceinline__ int64_t image_pixel(int64_t row, int64_t column) const {
+    return (row * job_.width + column) * job_.channels + channel_;
+  }
+  __device__ __forceinline__ int64_t map_pixel(int row, int column) const {
+    const int64_t y = y_.origin - Layout::kMapHalo - job_.map_y + row;
+    const int64_t x = x_.origin - Layout::kMapHalo - job_.map_x + column;
+    return ((image_ * job_.map_height + y) * job_.map_width + x) * job_.channels +
+           channel_;
+  }
+  static __device__ __forceinline__ bool owned(int i, int size) {
+    return kGradients == 0 || (Layout::kMapHalo <= i && i < Layout::kMapHalo + size);
+  }
+
+  const TileJob<Element>& job_;
+  double* const warp_sums_;
+  T* const s_;
+  T* const d_;
+  T* const moments_;
+  T* const maps_;
+  T* const map_rows_;
+  const int thread_;
+
+  int64_t image_, channel_;
+  Axis y_, x_;
+};
+
+template <typename Element, int kGradients, typename Shape>
+__global__ void __launch_bounds__(Shape::kThreads)
+    tile_kernel(const TileJob<Element> job) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  Tile<Element, kGradients, Shape> tile(job, shared);
+  for (int64_t i = blockIdx.x; i < job.tiles; i += gridDim.x) {
+    tile.run(i);
+    __syncthreads();
+  }
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_TILE_CUH_

@@ -1,0 +1,7 @@
+#include "cuda/tile_launch.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+template cudaError_t launch_tile<__nv_bfloat16>(cudaStream_t, const Request&);
+
+}  // namespace jax_fused_ssim::cuda

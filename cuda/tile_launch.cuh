@@ -1,0 +1,84 @@
+// The host side of cuda/tile.cuh: from a request to a launch.
+
+#ifndef JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_CUH_
+#define JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_CUH_
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "cuda/request.h"
+#include "cuda/tile.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+// The same with strides in elements, and at least one dimension.
+inline Leading in_elements(const Problem& problem) {
+  Leading leading = problem.leading;
+  if (leading.rank == 0) {
+    leading.rank = 1;
+    leading.size[0] = 1;
+  }
+  for (int i = 0; i < leading.rank; ++i) {
+    leading.stride1[i] *= problem.image_size();
+    leading.stride2[i] *= problem.image_size();
+  }
+  return leading;
+}
+
+template <typename Element, int kGradients,
+          typename Shape = TileShape<Compute<Element>, kGradients>>
+cudaError_t launch_tile_kernel(cudaStream_t stream, const Request& request) {
+  using T = Compute<Element>;
+  using Layout = TileLayout<T, kGradients, Shape>;
+  const Problem& problem = request.problem;
+
+  TileJob<Element> job;
+  job.img1 = static_cast<const Element*>(request.img1);
+  job.img2 = static_cast<const Element*>(request.img2);
+  job.cotangent = static_cast<const Element*>(request.cotangent);
+  job.accumulators = request.accumulators;
+  job.map = static_cast<Element*>(request.map);
+  job.grad1 = static_cast<T*>(request.grad1);
+  job.grad2 = static_cast<T*>(request.grad2);
+  job.leading = in_elements(problem);
+  job.height = problem.height;
+  job.width = problem.width;
+  job.channels = problem.channels;
+  job.map_height = problem.map_height();
+  job.map_width = problem.map_width();
+  job.map_y = kRadius - problem.pad_y;
+  job.map_x = kRadius - problem.pad_x;
+  const int64_t rows = kGradients == 0 ? job.map_height : job.height;
+  const int64_t columns = kGradients == 0 ? job.map_width : job.width;
+  job.tiles_y = (rows + Shape::kHeight - 1) / Shape::kHeight;
+  job.tiles_x = (columns + Shape::kWidth - 1) / Shape::kWidth;
+  job.tiles = problem.planes() * job.tiles_y * job.tiles_x;
+  job.constants = constants<T>(problem.data_range, problem.k1, problem.k2);
+  const double scale = request.cotangent ? 1 : problem.scale;
+  job.gradient_factor = static_cast<T>(scale * kDerivativeScale / problem.data_range);
+  if (job.tiles == 0) return cudaSuccess;
+
+  const auto kernel = tile_kernel<Element, kGradients, Shape>;
+  if (Layout::kBytes > 48 * 1024) {
+    // Held by the current device's context, so it is set each time.
+    const cudaError_t error = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
+    if (error != cudaSuccess) return error;
+  }
+  const auto blocks = static_cast<unsigned int>(
+      std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()));
+  kernel<<<blocks, Shape::kThreads, Layout::kBytes, stream>>>(job);
+  return cudaGetLastError();
+}
+
+template <typename Element>
+cudaError_t launch_tile(cudaStream_t stream, const Request& request) {
+  if (request.grad2) return launch_tile_kernel<Element, 2>(stream, request);
+  if (request.grad1) return launch_tile_kernel<Element, 1>(stream, request);
+  return launch_tile_kernel<Element, 0>(stream, request);
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_CUH_

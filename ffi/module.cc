@@ -1,0 +1,66 @@
+// The extension module: handlers as capsules, and what the build holds.
+
+#include <nanobind/nanobind.h>
+
+#include <utility>
+
+#include "common/plane_sum.h"
+#include "cpu/ssim.h"
+#include "ffi/targets.h"
+#include "xla/ffi/api/c_api.h"
+#ifdef JAX_FUSED_SSIM_HAS_CUDA
+#include "cuda/ssim.h"
+#else
+#define JAX_FUSED_SSIM_CUDA_ARCHITECTURES ""
+#endif
+
+namespace nb = nanobind;
+
+namespace jax_fused_ssim {
+namespace {
+
+template <typename Targets>
+nb::dict capsules(const Targets& targets) {
+  nb::dict result;
+  for (const Target& target : targets) {
+    result[target.name] = nb::capsule(reinterpret_cast<void*>(target.handler));
+  }
+  return result;
+}
+
+// Platform, as XLA names it, to target to handler.
+nb::dict registrations() {
+  nb::dict result;
+  result["cpu"] = capsules(cpu_targets());
+#ifdef JAX_FUSED_SSIM_HAS_CUDA
+  result["CUDA"] = capsules(cuda_targets());
+#endif
+  return result;
+}
+
+// (driver, runtime) as 1000 * major + 10 * minor, 0 where there is none.
+std::pair<int, int> cuda_versions() {
+#ifdef JAX_FUSED_SSIM_HAS_CUDA
+  return {cuda::driver_version(), cuda::runtime_version()};
+#else
+  return {0, 0};
+#endif
+}
+
+}  // namespace
+}  // namespace jax_fused_ssim
+
+NB_MODULE(_native, m) {
+  using namespace jax_fused_ssim;
+  m.attr("VERSION") = JAX_FUSED_SSIM_VERSION;
+  m.attr("CUDA_ARCHITECTURES") = JAX_FUSED_SSIM_CUDA_ARCHITECTURES;
+  m.attr("PLANE_SUM_WORDS") = kPlaneSumWords;
+  m.def("registrations", &registrations);
+  m.def("ffi_version",
+        [] { return nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR); });
+  m.def("cuda_versions", [] {
+    const auto [driver, runtime] = cuda_versions();
+    return nb::make_tuple(driver, runtime);
+  });
+  m.def("cpu_instruction_set", &cpu::instruction_set);
+}

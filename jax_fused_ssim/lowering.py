@@ -1,0 +1,171 @@
+"""How an op becomes a custom call on CPU and CUDA, and plain JAX elsewhere."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
+from jax.interpreters.mlir import ir
+
+from jax_fused_ssim import native
+from jax_fused_ssim.spec import Spec
+
+# Ops that sum have one more result in the custom call, scratch for the exact sums.
+_SUMMING = ("jax_fused_ssim_ssim_sum", "jax_fused_ssim_ssim_sum_grad")
+
+
+def register_lowerings(primitive: Primitive, plain: Callable[..., Any]) -> None:
+    """Registers the lowerings of an op for every platform.
+
+    Args:
+      primitive: the op. Its custom call target has the same name.
+      plain: the same in plain JAX.
+    """
+    plain_rule = mlir.lower_fun(plain, multiple_results=True)
+
+    def elsewhere(
+        ctx: mlir.LoweringRuleContext, *args: Any, spec: Spec, **kw: Any
+    ) -> Any:
+        if spec.implementation == "fused":
+            raise NotImplementedError(
+                'implementation="fused" needs a kernel, and there is none for '
+                f"{', '.join(_platforms(ctx))}: {native.why_no_kernel()} Use "
+                "implementation=None to fall back to plain JAX."
+            )
+        return plain_rule(ctx, *args, spec=spec, **kw)
+
+    mlir.register_lowering(primitive, elsewhere)
+    for platform in native.platforms_of(primitive.name):
+
+        def fused(
+            ctx: mlir.LoweringRuleContext,
+            *args: Any,
+            spec: Spec,
+            platform: str = platform,
+            **kw: Any,
+        ) -> Any:
+            if spec.implementation == "xla":
+                return plain_rule(ctx, *args, spec=spec, **kw)
+            if not native.usable(platform):
+                return elsewhere(ctx, *args, spec=spec, **kw)
+            return _custom_call(primitive.name, ctx, args, spec)
+
+        mlir.register_lowering(primitive, fused, platform=platform)
+
+
+def _platforms(ctx: mlir.LoweringRuleContext) -> Sequence[str]:
+    return ctx.platforms or ctx.module_context.platforms
+
+
+def _custom_call(
+    name: str, ctx: mlir.LoweringRuleContext, args: Sequence[Any], spec: Spec
+) -> Sequence[Any]:
+    if _may_be_partitioned(ctx):
+        ctx, args = _without_broadcast(ctx, args, spec)
+    avals_out = list(ctx.avals_out)
+    if name in _SUMMING:
+        shape = (*avals_out[0].shape, native.PLANE_SUM_WORDS)
+        avals_out.insert(1, ShapedArray(shape, np.dtype("uint32")))
+    rule = jax.ffi.ffi_lowering(
+        name,
+        extra_attributes=_partitioning(ctx.avals_in, avals_out, spec),
+    )
+    results = list(
+        rule(
+            ctx.replace(avals_out=avals_out),
+            *args,
+            data_range=float(spec.data_range),
+            k1=float(spec.k1),
+            k2=float(spec.k2),
+            scale=float(spec.scale),
+            pad_y=spec.padding[0],
+            pad_x=spec.padding[1],
+            channels_last=spec.channels_last,
+        )
+    )
+    if name in _SUMMING:
+        del results[1]
+    return results
+
+
+def _may_be_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
+    """Whether XLA may cut this call's leading dimensions over devices."""
+    axes = ctx.module_context.axis_context
+    if isinstance(axes, mlir.SPMDAxisContext):
+        return set(axes.manual_axes) != set(axes.mesh.axis_names)
+    return getattr(axes, "num_devices", None) != 1
+
+
+def _without_broadcast(
+    ctx: mlir.LoweringRuleContext, args: Sequence[Any], spec: Spec
+) -> tuple[mlir.LoweringRuleContext, Sequence[Any]]:
+    """Gives every operand the leading dimensions of the results.
+
+    XLA cuts the leading dimensions of all operands alike: one of size 1, which the
+    kernel would read again for every entry, would be cut into itself and padding.
+    """
+    batch = len(ctx.avals_in[0].shape) - spec.spatial_ndim
+    leading = ctx.avals_out[0].shape[:batch]
+    shapes = [(*leading, *aval.shape[batch:]) for aval in ctx.avals_in]
+    if all(a.shape == s for a, s in zip(ctx.avals_in, shapes, strict=True)):
+        return ctx, args
+    avals = [a.update(shape=s) for a, s in zip(ctx.avals_in, shapes, strict=True)]
+    rule = mlir.lower_fun(
+        lambda *a: [jnp.broadcast_to(v, s) for v, s in zip(a, shapes, strict=True)],
+        multiple_results=True,
+    )
+    values = rule(ctx.replace(avals_out=avals), *args)
+    return ctx.replace(avals_in=avals), mlir.flatten_ir_values(values)
+
+
+def _partitioning(
+    avals_in: Sequence[Any],
+    avals_out: Sequence[Any],
+    spec: Spec,
+) -> dict[str, ir.Attribute] | None:
+    """Attributes by which XLA runs the call on shards of the leading dimensions.
+
+    The protocol is that of JAX's own batched linear algebra: `num_batch_dims` for the
+    partitioner, a rule for Shardy's propagation. None when a dimension is symbolic.
+    """
+    shapes = [aval.shape for aval in (*avals_in, *avals_out)]
+    if not all(isinstance(d, int) for shape in shapes for d in shape):
+        return None
+    batch = len(avals_in[0].shape) - spec.spatial_ndim
+    rule = _sharding_rule(shapes, len(avals_in), batch)
+    return {
+        "mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": str(batch)}),
+        "sdy.sharding_rule": ir.Attribute.parse(rule),
+    }
+
+
+def _sharding_rule(shapes: Sequence[Sequence[int]], operands: int, batch: int) -> str:
+    """Leading dimensions share factors, unless broadcast; all others have their own."""
+    sizes: list[int] = []
+
+    def factor(size: int) -> int:
+        sizes.append(size)
+        return len(sizes) - 1
+
+    leading = [factor(max(shape[i] for shape in shapes)) for i in range(batch)]
+
+    def dims(shape: Sequence[int]) -> str:
+        names = [
+            leading[i] if i < batch and size == sizes[leading[i]] else factor(size)
+            for i, size in enumerate(shape)
+        ]
+        return "[" + ", ".join(map(_factor_name, names)) + "]"
+
+    texts = [dims(shape) for shape in shapes]
+    ins, outs = ", ".join(texts[:operands]), ", ".join(texts[operands:])
+    named = ", ".join(f"{_factor_name(i)}={size}" for i, size in enumerate(sizes))
+    return f"#sdy.op_sharding_rule<({ins})->({outs}) {{{named}}}, custom>"
+
+
+def _factor_name(index: int) -> str:
+    letters = "ijklmnopqrstuvwxyz"
+    return letters[index] if index < len(letters) else f"z_{index - len(letters) + 1}"

@@ -1,0 +1,198 @@
+"""The ops in plain JAX: where there is no kernel, for derivatives of the gradient, and
+as an oracle in tests.
+
+The formula is that of `common/formula.h`, which derives it: SSIM (Wang, Bovik, Sheikh,
+Simoncelli, IEEE TIP 13(4), 2004) written for the sum and the difference of the images.
+Every function here can be differentiated any number of times, in both modes.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jax_fused_ssim.spec import RADIUS, WINDOW, Spec, compute_dtype
+from jax_fused_ssim.sums import split_sum
+
+_SIGMA = 1.5
+
+
+def _window() -> np.ndarray:
+    offsets = np.arange(WINDOW) - RADIUS
+    weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
+    return weights / weights.sum()
+
+
+_WEIGHTS = _window()
+
+
+def _windowed_sum(a: Array, axis: int) -> Array:
+    """Weighted sum of 11 neighbours along one axis, which gets shorter by 10."""
+    size = a.shape[axis] - 2 * RADIUS
+    total = None
+    for k, weight in enumerate(_WEIGHTS):
+        term = lax.slice_in_dim(a, k, k + size, axis=axis) * weight.astype(a.dtype)
+        total = term if total is None else total + term
+    return total
+
+
+def _pad(a: Array, amounts: tuple[int, int], spec: Spec, value: float = 0) -> Array:
+    widths = [(0, 0)] * a.ndim
+    for axis, amount in zip(spec.spatial_axes, amounts, strict=True):
+        widths[axis] = (amount, amount)
+    return jnp.pad(a, widths, constant_values=value)
+
+
+def _windowed_mean(a: Array, spec: Spec) -> Array:
+    y_axis, x_axis = spec.spatial_axes
+    rows = _windowed_sum(a, y_axis)
+    # Or XLA inlines this pass into the next one, which computes it 11 times over.
+    return _windowed_sum(lax.optimization_barrier(rows), x_axis)
+
+
+def _at_least_zero(a: Array) -> Array:
+    """max(a, 0) in value, with the derivative of a."""
+    return a + lax.stop_gradient(jnp.where(a < 0, -a, 0))
+
+
+class _Moments(NamedTuple):
+    s: Array
+    d: Array
+    ss: Array
+    dd: Array
+
+
+def _sum_difference(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
+    dtype = compute_dtype(x.dtype)
+    x, y = x.astype(dtype), y.astype(dtype)
+    inv_range = np.asarray(1 / spec.data_range, dtype)
+    return (x + y) * inv_range - 1, (x - y) * inv_range
+
+
+def _moments(s: Array, d: Array, spec: Spec) -> _Moments:
+    amounts = tuple(RADIUS * padded for padded in spec.padding)
+    s = _pad(s, amounts, spec, value=-1)
+    d = _pad(d, amounts, spec)
+    return _Moments(*_windowed_mean(jnp.stack([s, d, s * s, d * d]), spec))
+
+
+class _Terms(NamedTuple):
+    ms: Array
+    r2: Array
+    mr: Array
+    u: Array
+    w: Array
+    e: Array
+
+
+def _terms(m: _Moments, spec: Spec) -> _Terms:
+    ms = m.s + 1
+    vs = _at_least_zero(m.ss - m.s * m.s)
+    vd = _at_least_zero(m.dd - m.d * m.d)
+    r1 = 1 / (ms * ms + (m.d * m.d + 2 * spec.k1**2))
+    r2 = 1 / (vs + vd + 2 * spec.k2**2)
+    mr = m.d * r1
+    w = vd * r2
+    return _Terms(ms, r2, mr, m.d * mr, w, 1 - 2 * w)
+
+
+def _dissimilarity(t: _Terms) -> Array:
+    """1 - SSIM, its value within [0, 2] whatever the rounding."""
+    exact = 2 * (t.u * t.e + t.w)
+    return exact + lax.stop_gradient(jnp.clip(exact, 0, 2) - exact)
+
+
+def _scaled_sum(dissimilarity: Array, spec: Spec) -> Array:
+    y_axis, x_axis = spec.spatial_axes
+    width = dissimilarity.shape[x_axis]
+    rows = split_sum(dissimilarity, x_axis, bound=2)
+    bound = 2.0 * (width if isinstance(width, int) else 4096)
+    return split_sum(rows, y_axis + 1, bound=bound) * spec.scale
+
+
+def _gradients(
+    s: Array,
+    d: Array,
+    m: _Moments,
+    t: _Terms,
+    cotangent: Array | None,
+    scale: float,
+    wrt: tuple[bool, bool],
+    spec: Spec,
+) -> tuple[Array, ...]:
+    """Gradients of scale * sum(cotangent * SSIM): `Derivatives` in common/formula.h."""
+    pr = (1 - 2 * t.u) * t.r2
+    ss = pr * t.w
+    dd = ss - pr
+    maps = jnp.stack(
+        [
+            t.e * t.mr * t.mr * t.ms - m.s * ss,
+            t.e * t.mr * (t.u - 1) - m.d * dd,
+            ss,
+            dd,
+        ]
+    )
+    if cotangent is not None:
+        maps = maps * cotangent.astype(maps.dtype)
+    amounts = tuple(2 * RADIUS - RADIUS * padded for padded in spec.padding)
+    maps = _windowed_mean(_pad(maps, amounts, spec), spec)
+    p = maps[0] + s * maps[2]
+    q = maps[1] + d * maps[3]
+    factor = 4 * scale / spec.data_range
+    return tuple(
+        grad * factor for grad, asked in ((p + q, wrt[0]), (p - q, wrt[1])) if asked
+    )
+
+
+def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
+    """Plain JAX version of `ops.ssim_sum`."""
+    t = _terms(_moments(*_sum_difference(x, y, spec), spec), spec)
+    return _scaled_sum(_dissimilarity(t), spec)
+
+
+def ssim_sum_grad(
+    x: Array, y: Array, spec: Spec, wrt: tuple[bool, bool] = (True, False)
+) -> tuple[Array, tuple[Array, ...]]:
+    """Plain JAX version of `ops.ssim_sum_grad`."""
+    s, d = _sum_difference(x, y, spec)
+    m = _moments(s, d, spec)
+    t = _terms(m, spec)
+    sums = _scaled_sum(_dissimilarity(t), spec)
+    return sums, _gradients(s, d, m, t, None, spec.scale, wrt, spec)
+
+
+def ssim_map(x: Array, y: Array, spec: Spec) -> Array:
+    """Plain JAX version of `ops.ssim_map`."""
+    t = _terms(_moments(*_sum_difference(x, y, spec), spec), spec)
+    return (1 - _dissimilarity(t)).astype(x.dtype)
+
+
+def ssim_map_grad(
+    x: Array,
+    y: Array,
+    cotangent: Array,
+    spec: Spec,
+    wrt: tuple[bool, bool] = (True, False),
+) -> tuple[Array, ...]:
+    """Plain JAX version of `ops.ssim_map_grad`."""
+    s, d = _sum_difference(x, y, spec)
+    m = _moments(s, d, spec)
+    return _gradients(s, d, m, _terms(m, spec), cotangent, 1.0, wrt, spec)
+
+
+def ssim_map_tangent(
+    x: Array,
+    y: Array,
+    *tangents: Array,
+    spec: Spec,
+    wrt: tuple[bool, bool] = (True, False),
+) -> Array:
+    """Plain JAX version of `ops.ssim_map_tangent`."""
+    given = iter(tangents)
+    both = [
+        next(given) if asked else jnp.zeros_like(a)
+        for a, asked in zip((x, y), wrt, strict=True)
+    ]
+    return jax.jvp(lambda x, y: ssim_map(x, y, spec), (x, y), tuple(both))[1]
