@@ -1,0 +1,94 @@
+"""Run by test_sharding.py in a process of its own, which has 8 CPU devices.
+
+Prints one JSON object: for every case the largest relative error against the unsharded
+result, and how many collectives of each kind the compiled program has.
+"""
+
+import json
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jax_fused_ssim import fused_ssim
+
+COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
+
+
+def squared_map(x, y):
+    """Has a cotangent map that is not constant."""
+    return (fused_ssim(x, y, reduction="none") ** 2).mean()
+
+
+def per_image(x, y):
+    return fused_ssim(x, y, reduction="per_image")
+
+
+def one_target(x, y):
+    """Every image of a batch against one image."""
+    return jax.vmap(fused_ssim, (0, None))(x, y)
+
+
+def channels_last(x, y):
+    return fused_ssim(x, y, data_format="NHWC")
+
+
+def gradients(f):
+    return jax.value_and_grad(f, (0, 1))
+
+
+# Name: function, whether the second image is one image, and the two shardings.
+CASES = {
+    "batch": (gradients(fused_ssim), False, ("a",), ("a",)),
+    "batch, value": (fused_ssim, False, ("a",), ("a",)),
+    "channels": (gradients(fused_ssim), False, (None, "b"), (None, "b")),
+    "two axes": (gradients(fused_ssim), False, ("a", "b"), ("a", "b")),
+    "two axes in one": (gradients(fused_ssim), False, (("a", "b"),), (("a", "b"),)),
+    "one replicated": (gradients(fused_ssim), False, ("a",), ()),
+    "map": (gradients(squared_map), False, ("a",), ("a",)),
+    "per image": (per_image, False, ("a",), ("a",)),
+    "channels last": (gradients(channels_last), False, ("a",), ("a",)),
+    "vmap, shared target": (one_target, True, ("a",), ()),
+    "vmap of gradients, shared target": (
+        jax.vmap(gradients(fused_ssim), (0, None)),
+        True,
+        ("a",),
+        (),
+    ),
+    "rows": (gradients(fused_ssim), False, (None, None, "a"), (None, None, "a")),
+}
+
+
+def run(function, one, spec1, spec2, mesh):
+    rng = np.random.default_rng(0)
+    x = rng.random((8, 4, 32, 40), dtype=np.float32)
+    y = rng.random(x.shape[one:], dtype=np.float32)
+    expected = jax.tree.leaves(function(jnp.asarray(x), jnp.asarray(y)))
+    x, y = (
+        jax.device_put(a, NamedSharding(mesh, PartitionSpec(*spec)))
+        for a, spec in ((x, spec1), (y, spec2))
+    )
+    compiled = jax.jit(function).lower(x, y).compile()
+    results = jax.tree.leaves(compiled(x, y))
+    text = compiled.as_text()
+    return {
+        "error": max(
+            float(np.linalg.norm(a - b) / np.linalg.norm(b))
+            for a, b in zip(map(np.asarray, results), expected, strict=True)
+        ),
+        "shards": [list(r.sharding.shard_shape(r.shape)) for r in results],
+        **{c: len(re.findall(rf"\b{c}(?:-start)?\(", text)) for c in COLLECTIVES},
+    }
+
+
+def main() -> None:
+    auto = (AxisType.Auto, AxisType.Auto)
+    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=auto)
+    json.dump({name: run(*case, mesh) for name, case in CASES.items()}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
