@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # Extras to install; by default what the goal needs.
 EXTRAS ?=
-# A JAX version to test with, such as 0.9.1; empty for the newest.
+# A JAX version to install, such as 0.9.1; empty for any that fits.
 JAX_VERSION ?=
 # The JAX to install where there is an NVIDIA driver: cuda13, or cuda12 for old drivers.
 CUDA_EXTRA ?= cuda13

@@ -1,4 +1,4 @@
-"""scikit-build-core, which also asks for nvcc from PyPI where it is wanted and missing."""
+"""scikit-build-core, and nvcc from PyPI where it is wanted and missing."""
 
 import os
 import shutil
@@ -31,9 +31,10 @@ def _wanted(config_settings):
 
 def _nvcc_found(config_settings):
     # As in cuda.cmake.
-    if _define("CMAKE_CUDA_COMPILER", config_settings) or os.environ.get("CUDACXX"):
+    env = os.environ
+    if _define("CMAKE_CUDA_COMPILER", config_settings) or env.get("CUDACXX"):
         return True
-    roots = (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda")
+    roots = [env.get("CUDA_HOME"), env.get("CUDA_PATH"), "/usr/local/cuda"]
     return shutil.which("nvcc") is not None or any(
         Path(root, "bin", "nvcc").exists() for root in roots if root
     )

@@ -85,10 +85,12 @@ struct Terms {
   template <typename T>
   JFS_HOST_DEVICE Terms(const Moments<V>& m, const Constants<T>& c) {
     ms = m.s + T(1);
-    const V vs = at_least_zero(m.ss - m.s * m.s);
-    const V vd = at_least_zero(m.dd - m.d * m.d);
+    const V vs = m.ss - m.s * m.s;
+    const V vd = m.dd - m.d * m.d;
     const V r1 = reciprocal(ms * ms + (m.d * m.d + c.two_c1));
-    r2 = reciprocal(vs + vd + c.two_c2);
+    // The sum and not each variance: flooring rounding noise at zero would give it a
+    // positive mean, which a mean over a flat region shows.
+    r2 = reciprocal(at_least_zero(vs + vd) + c.two_c2);
     mr = m.d * r1;
     u = m.d * mr;
     w = vd * r2;

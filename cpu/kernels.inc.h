@@ -110,8 +110,9 @@ void vertical_moments(const Ring<T>& s, const Ring<T>& d, int64_t n, int64_t str
   using V = Vec<T>;
   for (int64_t i = 0; i < n; i += kLanes<T>) {
     Moments<V> m = {};
-    for (int k = 0; k < kWindow; ++k) {
-      const T tap = T(window_tap(k));
+    for (int j = 0; j < kWindow; ++j) {
+      const int k = tap_order(j);
+      const T tap = window_tap<T>(k);
       const V vs = load<V>(s.row[k] + i), vd = load<V>(d.row[k] + i);
       m.s += tap * vs;
       m.d += tap * vd;
@@ -130,7 +131,10 @@ void vertical(const Ring<T>& in, int64_t n, T* out) {
   using V = Vec<T>;
   for (int64_t i = 0; i < n; i += kLanes<T>) {
     V sum = {};
-    for (int k = 0; k < kWindow; ++k) sum += T(window_tap(k)) * load<V>(in.row[k] + i);
+    for (int j = 0; j < kWindow; ++j) {
+      const int k = tap_order(j);
+      sum += window_tap<T>(k) * load<V>(in.row[k] + i);
+    }
     store(out + i, sum);
   }
 }
@@ -139,8 +143,9 @@ void vertical(const Ring<T>& in, int64_t n, T* out) {
 template <typename T>
 inline __attribute__((always_inline)) Vec<T> horizontal(const T* in, int64_t step) {
   Vec<T> sum = {};
-  for (int k = 0; k < kWindow; ++k) {
-    sum += T(window_tap(k)) * load<Vec<T>>(in + k * step);
+  for (int j = 0; j < kWindow; ++j) {
+    const int k = tap_order(j);
+    sum += window_tap<T>(k) * load<Vec<T>>(in + k * step);
   }
   return sum;
 }

@@ -9,17 +9,18 @@
 
 namespace jax_fused_ssim::cuda {
 
-// Taps in one order and fma spelled out: a pixel's result is bitwise the same wherever
-// it lies in a tile and whichever kernel computes it.
+// fma spelled out: a pixel's result is bitwise the same wherever it lies in a tile and
+// whichever kernel computes it.
 template <int kOut, typename T>
 __device__ __forceinline__ void convolve(const T (&in)[kOut + 2 * kRadius],
                                          T (&out)[kOut]) {
 #pragma unroll
-  for (int i = 0; i < kOut; ++i) out[i] = T(window_tap(0)) * in[i];
+  for (int i = 0; i < kOut; ++i) out[i] = window_tap<T>(tap_order(0)) * in[i];
 #pragma unroll
-  for (int k = 1; k < kWindow; ++k) {
+  for (int j = 1; j < kWindow; ++j) {
+    const int k = tap_order(j);
 #pragma unroll
-    for (int i = 0; i < kOut; ++i) out[i] = fma(T(window_tap(k)), in[i + k], out[i]);
+    for (int i = 0; i < kOut; ++i) out[i] = fma(window_tap<T>(k), in[i + k], out[i]);
   }
 }
 

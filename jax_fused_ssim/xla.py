@@ -19,21 +19,23 @@ from jax_fused_ssim.sums import split_sum
 _SIGMA = 1.5
 
 
-def _window() -> np.ndarray:
+def _window(dtype: np.dtype) -> np.ndarray:
     offsets = np.arange(WINDOW) - RADIUS
     weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
-    return weights / weights.sum()
-
-
-_WEIGHTS = _window()
+    rounded = (weights / weights.sum()).astype(dtype)
+    # The outermost take up what rounding leaves: a constant has no false variance.
+    rounded[[0, -1]] += (1 - rounded.sum(dtype=np.float64)) / 2
+    return rounded
 
 
 def _windowed_sum(a: Array, axis: int) -> Array:
     """Weighted sum of 11 neighbours along one axis, which gets shorter by 10."""
     size = a.shape[axis] - 2 * RADIUS
     total = None
-    for k, weight in enumerate(_WEIGHTS):
-        term = lax.slice_in_dim(a, k, k + size, axis=axis) * weight.astype(a.dtype)
+    weights = _window(a.dtype)
+    # From the outside in: the partial sums, and so their rounding, stay small longest.
+    for k in (0, 10, 1, 9, 2, 8, 3, 7, 4, 6, 5):
+        term = lax.slice_in_dim(a, k, k + size, axis=axis) * weights[k]
         total = term if total is None else total + term
     return total
 
@@ -89,10 +91,10 @@ class _Terms(NamedTuple):
 
 def _terms(m: _Moments, spec: Spec) -> _Terms:
     ms = m.s + 1
-    vs = _at_least_zero(m.ss - m.s * m.s)
-    vd = _at_least_zero(m.dd - m.d * m.d)
+    vs = m.ss - m.s * m.s
+    vd = m.dd - m.d * m.d
     r1 = 1 / (ms * ms + (m.d * m.d + 2 * spec.k1**2))
-    r2 = 1 / (vs + vd + 2 * spec.k2**2)
+    r2 = 1 / (_at_least_zero(vs + vd) + 2 * spec.k2**2)
     mr = m.d * r1
     w = vd * r2
     return _Terms(ms, r2, mr, m.d * mr, w, 1 - 2 * w)
@@ -107,9 +109,15 @@ def _dissimilarity(t: _Terms) -> Array:
 def _scaled_sum(dissimilarity: Array, spec: Spec) -> Array:
     y_axis, x_axis = spec.spatial_axes
     width = dissimilarity.shape[x_axis]
-    rows = split_sum(dissimilarity, x_axis, bound=2)
-    bound = 2.0 * (width if isinstance(width, int) else 4096)
-    return split_sum(rows, y_axis + 1, bound=bound) * spec.scale
+    # The scale in two parts: rounded alone it would be wrong for every pixel alike.
+    scale = np.asarray(spec.scale, dissimilarity.dtype)
+    rest = np.asarray(spec.scale - float(scale), dissimilarity.dtype)
+    scaled = dissimilarity * scale + dissimilarity * rest
+    bound = 2 * abs(spec.scale)
+    rows = split_sum(scaled, x_axis, bound)
+    return split_sum(
+        rows, y_axis + 1, bound * (width if isinstance(width, int) else 4096)
+    )
 
 
 def _gradients(

@@ -1,0 +1,201 @@
+"""Sums, maps and gradients against the reference, within the promised tolerances.
+
+The tolerances are promises to users: relative to the exact result of the given pixels,
+before the rounding of the result to its dtype.
+"""
+
+import functools
+
+import images
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from jax_fused_ssim import ops
+from jax_fused_ssim.ops import Spec
+
+MEAN_TOLERANCE = 5e-8
+PADDINGS = {"same": (True, True), "valid": (False, False), "rows": (True, False)}
+
+implementations = pytest.mark.parametrize("implementation", ["fused", "xla"])
+layouts = pytest.mark.parametrize("channels_last", [False, True])
+paddings = pytest.mark.parametrize("padding", PADDINGS)
+
+
+class Expected:
+    """The reference's results for one pair of arrays [..., C, H, W]."""
+
+    def __init__(self, x, y, **options):
+        self.map = reference.ssim_map(x, y, **options)
+        self.cotangent = images.noise(self.map.shape, 7).astype(x.dtype)
+        ones = np.ones_like(self.map)
+        self.grads = [reference.gradient(*p, ones, **options) for p in ((x, y), (y, x))]
+        self.map_grads = [
+            reference.gradient(*p, self.cotangent, **options) for p in ((x, y), (y, x))
+        ]
+
+
+@functools.lru_cache(maxsize=4)
+def expected_of_pair(name, padding, dtype):
+    pair, _, _ = images.pairs()[name]
+    x, y = (a.astype(dtype) for a in pair)
+    return x, y, Expected(x, y, padding=PADDINGS[padding])
+
+
+def relative(found, exact):
+    found = np.asarray(found).astype(reference.REAL)
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
+    """Runs every op and compares."""
+    last = spec.channels_last
+    count = expected.map.size
+    arrays = [
+        jnp.asarray(reference.unplanes(a, last)) for a in (x, y, expected.cotangent)
+    ]
+
+    def planes(a):
+        return reference.planes(np.asarray(a).astype(reference.REAL), last)
+
+    run = jax.jit(_every_op, static_argnums=3)
+    all_sums, found_map, grads, map_grads = run(*arrays, spec.scaled(1 / count))
+    exact_mean = float(1 - expected.map.mean())
+    for s in all_sums:
+        assert abs(np.asarray(s, np.float64).sum() - exact_mean) < mean
+    error = np.abs(planes(found_map) - expected.map)
+    assert (error <= map_ + half_ulp * np.abs(expected.map)).all(), error.max()
+    for found, exact in zip(grads, 2 * expected.grads, strict=True):
+        assert relative(planes(found), exact / count) < gradient
+    for found, exact in zip(map_grads, 2 * expected.map_grads, strict=True):
+        assert relative(planes(found), exact) < gradient
+
+
+def _every_op(x, y, cotangent, spec):
+    """Both gradients together, then each alone: those are different kernels."""
+    sums = [ops.ssim_sum(x, y, spec)]
+    grads, map_grads = [], []
+    for wrt in ((True, True), (True, False), (False, True)):
+        some_sums, some_grads = ops.ssim_sum_grad(x, y, spec, wrt)
+        sums.append(some_sums)
+        grads.extend(some_grads)
+        map_grads.extend(ops.ssim_map_grad(x, y, cotangent, spec, wrt))
+    return sums, ops.ssim_map(x, y, spec), grads, map_grads
+
+
+@implementations
+@layouts
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("name", images.pairs())
+def test_float32(name, padding, channels_last, implementation):
+    _, gradient, map_ = images.pairs()[name]
+    x, y, expected = expected_of_pair(name, padding, np.float32)
+    spec = Spec(
+        padding=PADDINGS[padding],
+        channels_last=channels_last,
+        implementation=implementation,
+    )
+    check(x, y, expected, spec, mean=MEAN_TOLERANCE, map_=map_, gradient=gradient)
+
+
+@implementations
+@layouts
+@paddings
+@pytest.mark.parametrize("name", ["noise", "flat and dark", "photograph and blur"])
+def test_float64(name, padding, channels_last, implementation):
+    x, y, expected = expected_of_pair(name, padding, np.float64)
+    spec = Spec(
+        padding=PADDINGS[padding],
+        channels_last=channels_last,
+        implementation=implementation,
+    )
+    with jax.enable_x64(True):
+        check(x, y, expected, spec, mean=1e-13, map_=1e-12, gradient=1e-11)
+
+
+@implementations
+@layouts
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("name", ["noise", "photograph and blur"])
+def test_half_precision(name, dtype, channels_last, implementation):
+    pair, gradient, map_ = images.pairs()[name]
+    x, y = (a.astype(dtype) for a in pair)
+    # The reference sees what the kernel sees: the rounded pixels.
+    expected = Expected(x.astype(np.float64), y.astype(np.float64))
+    expected.cotangent = expected.cotangent.astype(dtype)
+    ct = expected.cotangent.astype(np.float64)
+    expected.map_grads = [
+        reference.gradient(a.astype(np.float64), b.astype(np.float64), ct)
+        for a, b in ((x, y), (y, x))
+    ]
+    spec = Spec(channels_last=channels_last, implementation=implementation)
+    check(
+        x,
+        y,
+        expected,
+        spec,
+        mean=MEAN_TOLERANCE,
+        map_=map_,
+        gradient=gradient,
+        half_ulp=float(jnp.finfo(dtype).eps) / 2,
+    )
+
+
+SHAPES = [
+    (1, 1, 1),
+    (2, 1, 37),
+    (2, 37, 1),
+    (3, 3, 7),
+    (1, 10, 10),
+    (1, 11, 11),
+    (2, 12, 300),
+    (2, 300, 12),
+    (5, 33, 65),
+    (40, 13, 17),
+    (2, 3, 4, 24, 32),
+    (1, 25, 1030),
+]
+
+
+def _fits(shape, padding):
+    return all(p or n >= 11 for n, p in zip(shape[-2:], PADDINGS[padding], strict=True))
+
+
+@implementations
+@layouts
+@pytest.mark.parametrize(
+    ("shape", "padding"),
+    [(s, p) for s in SHAPES for p in PADDINGS if _fits(s, p)],
+    ids=str,
+)
+def test_shapes(shape, padding, channels_last, implementation):
+    """Odd, tiny and wide images, in float64: an error of one pixel shows."""
+    spec = Spec(
+        data_range=0.7,
+        k1=0.02,
+        k2=0.05,
+        padding=PADDINGS[padding],
+        channels_last=channels_last,
+        implementation=implementation,
+    )
+    x, y = (images.noise(shape, seed) for seed in (1, 2))
+    expected = Expected(x, y, padding=spec.padding, data_range=0.7, k1=0.02, k2=0.05)
+    with jax.enable_x64(True):
+        check(x, y, expected, spec, mean=1e-13, map_=1e-12, gradient=1e-11)
+
+
+@implementations
+@pytest.mark.parametrize("data_range", [1e-6, 1.0, 255.0, 1e6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_data_range(data_range, dtype, implementation):
+    pair, gradient, map_ = images.pairs()["noise"]
+    x, y = ((a * data_range).astype(dtype) for a in pair)
+    expected = Expected(x, y, data_range=data_range)
+    spec = Spec(data_range=data_range, implementation=implementation)
+    if dtype == np.float64:
+        with jax.enable_x64(True):
+            check(x, y, expected, spec, mean=1e-13, map_=1e-12, gradient=1e-11)
+    else:
+        check(x, y, expected, spec, mean=MEAN_TOLERANCE, map_=map_, gradient=gradient)
