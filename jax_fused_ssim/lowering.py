@@ -22,10 +22,15 @@ def register_lowerings(primitive: Primitive, plain: Callable[..., Any]) -> None:
     """Registers the lowerings of an op for every platform.
 
     Args:
-      primitive: the op. Its custom call target has the same name.
+      primitive: the op. Its custom call target has the same name; an op that has none
+        is plain JAX everywhere.
       plain: the same in plain JAX.
     """
     plain_rule = mlir.lower_fun(plain, multiple_results=True)
+    platforms = native.platforms_of(primitive.name)
+    if not platforms:
+        mlir.register_lowering(primitive, plain_rule)
+        return
 
     def elsewhere(
         ctx: mlir.LoweringRuleContext, *args: Any, spec: Spec, **kw: Any
@@ -39,7 +44,7 @@ def register_lowerings(primitive: Primitive, plain: Callable[..., Any]) -> None:
         return plain_rule(ctx, *args, spec=spec, **kw)
 
     mlir.register_lowering(primitive, elsewhere)
-    for platform in native.platforms_of(primitive.name):
+    for platform in platforms:
 
         def fused(
             ctx: mlir.LoweringRuleContext,

@@ -1,0 +1,157 @@
+"""What XLA is given and what it makes of it: custom calls, and nothing image-sized beside.
+
+The compiled program is read as text; a copy or a cast around a kernel costs as much as
+the kernel.
+"""
+
+import re
+
+import images
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_fused_ssim import build_info, fused_ssim
+
+SHAPE = (2, 3, 40, 50)
+SHAPES = {"NCHW": SHAPE, "NHWC": (2, 40, 50, 3)}
+TARGET = "jax_fused_ssim_"
+CUDA = "cuda" in build_info()["platforms"]
+
+
+def arguments(dtype="float32", shape=SHAPE):
+    return tuple(jnp.asarray(images.noise(shape, seed), dtype) for seed in (1, 2))
+
+
+def instructions(function, *args):
+    """(opcode, shapes of the results, line) of the entry computation."""
+    text = jax.jit(function).lower(*args).compile().as_text()
+    entry = text[text.index("\nENTRY") :]
+    found = []
+    for line in entry.splitlines()[2:]:
+        match = re.match(r"\s+(?:ROOT )?%?\S+ = (\(.*?\)|\S+) ([\w-]+)\(", line)
+        if match:
+            shapes = re.findall(r"\w+\[([\d,]*)\]", match.group(1))
+            shapes = [tuple(map(int, filter(None, s.split(",")))) for s in shapes]
+            found.append((match.group(2), shapes, line))
+    return found
+
+
+def calls(found):
+    return [
+        re.search(r'custom_call_target="(\w+)"', line).group(1)
+        for opcode, _, line in found
+        if opcode == "custom-call"
+    ]
+
+
+def image_sized(found):
+    """Instructions that make an array of at least half an image, but for the call."""
+    free = ("parameter", "get-tuple-element", "tuple", "custom-call", "bitcast")
+    return [
+        line
+        for opcode, shapes, line in found
+        if opcode not in free and any(np.prod(s) >= np.prod(SHAPE) / 2 for s in shapes)
+    ]
+
+
+@pytest.mark.parametrize("argnums", [0, 1, (0, 1)], ids=str)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_value_and_gradient_is_one_call(data_format, padding, argnums):
+    def ssim(x, y):
+        return fused_ssim(x, y, padding, data_format=data_format)
+
+    shape = SHAPES[data_format]
+    found = instructions(jax.value_and_grad(ssim, argnums), *arguments(shape=shape))
+    assert calls(found) == [TARGET + "ssim_sum_grad"]
+    assert image_sized(found) == []
+    (call,) = (shapes for opcode, shapes, _ in found if opcode == "custom-call")
+    gradients = [s for s in call if s == shape]
+    assert len(gradients) == (2 if argnums == (0, 1) else 1)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "per_image"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_inference_writes_no_image(dtype, reduction):
+    found = instructions(
+        lambda x, y: fused_ssim(x, y, reduction=reduction), *arguments(dtype)
+    )
+    assert calls(found) == [TARGET + "ssim_sum"]
+    assert image_sized(found) == []
+    (call,) = (shapes for opcode, shapes, _ in found if opcode == "custom-call")
+    assert max(np.prod(s) for s in call) < np.prod(SHAPE) / 10
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_cast_once_at_the_end(dtype):
+    found = instructions(jax.value_and_grad(fused_ssim), *arguments(dtype))
+    assert calls(found) == [TARGET + "ssim_sum_grad"]
+    assert len(image_sized(found)) == 1
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_map_and_its_gradient(data_format):
+    def full(x, y):
+        return fused_ssim(x, y, reduction="none", data_format=data_format)
+
+    pair = arguments(shape=SHAPES[data_format])
+    found = instructions(full, *pair)
+    assert calls(found) == [TARGET + "ssim_map"]
+    assert image_sized(found) == []
+
+    def pull_back(x, y, cotangent):
+        return jax.vjp(lambda x: full(x, y), x)[1](cotangent)
+
+    found = instructions(pull_back, *pair, pair[0])
+    assert calls(found) == [TARGET + "ssim_map_grad"]
+    assert image_sized(found) == []
+
+
+def test_plain_jax_on_request():
+    found = instructions(
+        jax.value_and_grad(lambda x, y: fused_ssim(x, y, implementation="xla")),
+        *arguments(),
+    )
+    assert not any(TARGET in line for _, _, line in found)
+
+
+def lowered(function, platform):
+    traced = jax.jit(function).trace(*arguments())
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+LOWERED = {
+    "ssim_sum": fused_ssim,
+    "ssim_sum_grad": jax.grad(fused_ssim),
+    "ssim_map": lambda x, y: fused_ssim(x, y, reduction="none"),
+    "ssim_map_grad": jax.grad(
+        lambda x, y: (fused_ssim(x, y, reduction="none") ** 2).sum()
+    ),
+}
+
+
+@pytest.mark.parametrize("op", LOWERED)
+def test_lowering_for_cuda_needs_no_gpu(op):
+    text = lowered(LOWERED[op], "cuda")
+    assert (f"@{TARGET}{op}(" in text) == CUDA
+    if CUDA:
+        assert "mhlo.frontend_attributes" in text
+        assert "num_batch_dims = " in text
+        assert "sdy.sharding_rule" in text
+
+
+@pytest.mark.parametrize("op", LOWERED)
+@pytest.mark.parametrize("platform", ["tpu", "rocm"])
+def test_lowering_elsewhere_is_plain_jax(op, platform):
+    assert TARGET not in lowered(LOWERED[op], platform)
+
+
+def test_fused_where_there_is_no_kernel():
+    def fused(x, y):
+        return fused_ssim(x, y, implementation="fused")
+
+    with pytest.raises(NotImplementedError, match=r"tpu.*implementation=None"):
+        lowered(fused, "tpu")
+    assert TARGET in lowered(fused, "cpu")

@@ -1,0 +1,279 @@
+"""Every transformation of JAX on the public function and on every op.
+
+What a transformation gives is compared with a Python loop, with the plain JAX
+implementation in float64, or with finite differences.
+"""
+
+import functools
+import itertools
+
+import images
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jax_fused_ssim import fused_ssim, ops, xla
+from jax_fused_ssim.ops import Spec
+
+SHAPE = (2, 13, 14)  # of one image, channels first
+SPECS = {
+    "first": Spec(padding=(True, True), scale=0.5),
+    "last": Spec(padding=(True, False), scale=0.5, channels_last=True),
+}
+
+
+def pair(*shape, dtype=np.float32):
+    return tuple(jnp.asarray(images.noise(shape, seed), dtype) for seed in (1, 2))
+
+
+# Name: an op as a function of two images, all results in a flat tuple.
+def _sum(x, y, spec):
+    return (ops.ssim_sum(x, y, spec),)
+
+
+def _sum_grad(x, y, spec, wrt):
+    sums, grads = ops.ssim_sum_grad(x, y, spec, wrt)
+    return (sums, *grads)
+
+
+def _map(x, y, spec):
+    return (ops.ssim_map(x, y, spec),)
+
+
+def _map_grad(x, y, spec, wrt):
+    cotangent = jnp.sin(jnp.arange(np.prod(spec.map_shape(x.shape)), dtype=x.dtype))
+    return ops.ssim_map_grad(
+        x, y, cotangent.reshape(spec.map_shape(x.shape)), spec, wrt
+    )
+
+
+OPS = {
+    "ssim_sum": _sum,
+    "ssim_sum_grad x": functools.partial(_sum_grad, wrt=(True, False)),
+    "ssim_sum_grad y": functools.partial(_sum_grad, wrt=(False, True)),
+    "ssim_sum_grad both": functools.partial(_sum_grad, wrt=(True, True)),
+    "ssim_map": _map,
+    "ssim_map_grad x": functools.partial(_map_grad, wrt=(True, False)),
+    "ssim_map_grad both": functools.partial(_map_grad, wrt=(True, True)),
+}
+every_op = pytest.mark.parametrize("op", OPS)
+every_spec = pytest.mark.parametrize("layout", SPECS)
+
+
+def assert_same(found, expected, rtol=1e-6):
+    found, expected = jax.tree.leaves(found), jax.tree.leaves(expected)
+    for f, e in zip(found, expected, strict=True):
+        assert f.shape == e.shape
+        scale = np.abs(np.asarray(e)).max()
+        np.testing.assert_allclose(f, e, rtol=0, atol=rtol * scale)
+
+
+def loop(function, in_axes, *arrays):
+    """vmap by a Python loop."""
+    size = next(
+        a.shape[d] for a, d in zip(arrays, in_axes, strict=True) if d is not None
+    )
+    results = [
+        function(
+            *(
+                a if d is None else jnp.take(a, i, axis=d)
+                for a, d in zip(arrays, in_axes, strict=True)
+            )
+        )
+        for i in range(size)
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+
+@every_op
+@every_spec
+def test_jit(op, layout):
+    function = functools.partial(OPS[op], spec=SPECS[layout])
+    x, y = pair(3, 13, 14, 2)
+    assert_same(jax.jit(function)(x, y), function(x, y), 0)
+
+
+@every_op
+@every_spec
+@pytest.mark.parametrize(
+    "in_axes", [(0, 0), (1, -1), (2, 0), (-1, 1), (0, None), (None, 2)], ids=str
+)
+def test_vmap(op, layout, in_axes):
+    function = functools.partial(OPS[op], spec=SPECS[layout])
+    one = (2, 13, 14, 1) if layout == "last" else (1, 2, 13, 14)
+    x, y = (
+        jnp.stack([a] if d is None else [a, a[::-1] * 0.9, a * 0.8], axis=d or 0)
+        if d is not None
+        else a
+        for a, d in zip(pair(*one), in_axes, strict=True)
+    )
+    assert_same(jax.vmap(function, in_axes)(x, y), loop(function, in_axes, x, y), 0)
+
+
+@every_op
+@pytest.mark.parametrize(
+    "axes", [*itertools.product([(0, None), (None, 0), (0, 0)], repeat=2)], ids=str
+)
+def test_nested_vmap(op, axes):
+    """Each image mapped by one vmap, the other, both or neither: strides of 0."""
+    inner, outer = axes
+    function = functools.partial(OPS[op], spec=SPECS["first"])
+    x, y = (
+        jnp.asarray(images.noise((*([3] * n), *SHAPE), 5 + n), jnp.float32)
+        for n in (
+            (inner[0] is not None) + (outer[0] is not None),
+            (inner[1] is not None) + (outer[1] is not None),
+        )
+    )
+    found = jax.vmap(jax.vmap(function, inner), outer)(x, y)
+    expected = loop(lambda a, b: loop(function, inner, a, b), outer, x, y)
+    assert_same(found, expected, 0)
+
+
+def test_unmapped_image_is_not_copied():
+    x, y = pair(4, *SHAPE)
+    text = jax.jit(jax.vmap(fused_ssim, (0, None))).lower(x, y[0]).as_text()
+    call = next(line for line in text.splitlines() if "custom_call" in line)
+    assert "(tensor<4x2x13x14xf32>, tensor<1x2x13x14xf32>)" in call
+
+
+def test_out_axes_and_axis_name():
+    x, y = pair(4, *SHAPE)
+    full = functools.partial(fused_ssim, reduction="none")
+    found = jax.vmap(full, out_axes=-1)(x, y)
+    assert_same(found, jnp.moveaxis(full(x, y), 0, -1), 0)
+    mean = jax.vmap(lambda a, b: jax.lax.pmean(fused_ssim(a, b), "i"), axis_name="i")
+    assert_same(mean(x, y)[0], fused_ssim(x, y))
+
+
+# The public function with every reduction, as a scalar that weighs all its results.
+def _weighted(x, y, reduction, **options):
+    result = fused_ssim(x, y, reduction=reduction, **options)
+    weights = jnp.cos(jnp.arange(result.size, dtype=result.dtype)).reshape(result.shape)
+    return jnp.sum(weights * result)
+
+
+every_reduction = pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
+every_argnums = pytest.mark.parametrize("argnums", [0, 1, (0, 1)], ids=str)
+
+
+@every_reduction
+@every_argnums
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding):
+    """Plain JAX differentiated by JAX, without any rule of ours."""
+    options = {"padding": padding, "data_format": data_format}
+    x, y = pair(2, 13, 14, 15)
+    function = functools.partial(_weighted, reduction=reduction, **options)
+    found = jax.jit(jax.grad(function, argnums))(x, y)
+
+    def plain(x, y):
+        padded = padding == "same"
+        spec = Spec(padding=(padded, padded), channels_last=data_format == "NHWC")
+        result = xla.ssim_map(x, y, spec)
+        if reduction != "none":
+            result = result.mean((1, 2, 3) if reduction == "per_image" else None)
+        weights = jnp.cos(jnp.arange(result.size, dtype=result.dtype))
+        return jnp.sum(weights.reshape(result.shape) * result)
+
+    with jax.enable_x64(True):
+        expected = jax.grad(plain, argnums)(x.astype("float64"), y.astype("float64"))
+    assert_same(found, expected, 5e-6)
+
+
+@every_reduction
+@pytest.mark.parametrize("implementation", ["fused", "xla"])
+def test_finite_differences(reduction, implementation):
+    """First and second derivatives, forward and reverse, in both images."""
+    with jax.enable_x64(True):
+        x, y = pair(1, 2, 12, 11, dtype=np.float64)
+        function = functools.partial(
+            _weighted, reduction=reduction, implementation=implementation
+        )
+        check_grads(function, (x, y), order=1, atol=1e-7, rtol=1e-7, eps=1e-5)
+        check_grads(function, (x, y), order=2, atol=1e-5, rtol=1e-5, eps=1e-5)
+
+
+@every_reduction
+@every_argnums
+@pytest.mark.parametrize("in_axes", [(0, 0), (0, None), (None, 0)], ids=str)
+def test_vmap_of_gradient_and_gradient_of_vmap(reduction, argnums, in_axes):
+    x, y = (
+        a[0] if d is None else a
+        for a, d in zip(pair(3, 2, *SHAPE), in_axes, strict=True)
+    )
+    function = functools.partial(_weighted, reduction=reduction)
+    gradient = jax.grad(function, argnums)
+    assert_same(jax.vmap(gradient, in_axes)(x, y), loop(gradient, in_axes, x, y))
+
+    def total(mapped):
+        return lambda a, b: mapped(function, in_axes, a, b).sum()
+
+    by_vmap = total(lambda f, axes, a, b: jax.vmap(f, axes)(a, b))
+    found = jax.grad(by_vmap, argnums)(x, y)
+    assert_same(found, jax.grad(total(loop), argnums)(x, y))
+
+
+@every_reduction
+def test_remat_scan_and_linearize(reduction):
+    x, y = pair(3, 2, *SHAPE)
+    function = functools.partial(_weighted, reduction=reduction)
+    expected = jax.grad(lambda x: sum(function(a, y[0]) for a in x))(x)
+
+    def by_scan(x, body):
+        return jax.lax.scan(lambda c, a: (c + body(a, y[0]), None), 0.0, x)[0]
+
+    assert_same(jax.grad(by_scan)(x, function), expected)
+    assert_same(
+        jax.jit(jax.grad(by_scan), static_argnums=1)(x, jax.checkpoint(function)),
+        expected,
+    )
+    _, linear = jax.linearize(lambda a: function(a, y[0]), x[0])
+    assert_same(linear(x[1]), jnp.vdot(expected[0], x[1]), 2e-5)
+
+
+@every_reduction
+def test_forward_mode(reduction):
+    x, y = pair(2, *SHAPE)
+    tx, ty = (jnp.asarray(images.noise(x.shape, s), jnp.float32) for s in (8, 9))
+    function = functools.partial(fused_ssim, reduction=reduction)
+    primal, tangent = jax.jvp(function, (x, y), (tx, ty))
+    assert_same(primal, function(x, y), 0)
+    with jax.enable_x64(True):
+        double = [a.astype("float64") for a in (x, y, tx, ty)]
+        step = 1e-6
+        up, down = (
+            function(double[0] + s * double[2], double[1] + s * double[3])
+            for s in (step, -step)
+        )
+        expected = (up - down) / (2 * step)
+    assert_same(tangent, expected.astype("float32"), 1e-5)
+    _, in_y = jax.jvp(lambda y: function(x, y), (y,), (ty,))
+    _, in_x = jax.jvp(lambda x: function(x, y), (x,), (tx,))
+    assert_same(in_x + in_y, tangent, 1e-5)
+
+
+def test_hessian():
+    with jax.enable_x64(True):
+        x, y = pair(1, 3, 4, dtype=np.float64)
+        hessian = jax.hessian(fused_ssim)(x, y).reshape(12, 12)
+        np.testing.assert_allclose(hessian, hessian.T, atol=1e-12)
+        step = 1e-6
+        gradient = jax.grad(fused_ssim)
+        for i in range(12):
+            e = jnp.zeros(12).at[i].set(step).reshape(x.shape)
+            column = (gradient(x + e, y) - gradient(x - e, y)) / (2 * step)
+            np.testing.assert_allclose(hessian[i], column.ravel(), atol=1e-6)
+
+
+def test_vjp_of_a_sum_of_uses():
+    """One image used twice, as both arguments."""
+    x, y = pair(2, *SHAPE)
+    found = jax.grad(lambda x: fused_ssim(x, y) + fused_ssim(y, x))(x)
+    assert_same(found, 2 * jax.grad(fused_ssim)(x, y))
+    found = jax.grad(lambda x: fused_ssim(x, 0.5 * x))(x)
+    both = jax.grad(fused_ssim, (0, 1))(x, 0.5 * x)
+    assert_same(found, both[0] + 0.5 * both[1])
