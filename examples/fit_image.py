@@ -17,7 +17,7 @@ from tqdm import trange
 from jax_fused_ssim import build_info, fused_ssim
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  the backend comes first
+from matplotlib import pyplot as plt
 
 
 def loss(image: jax.Array, target: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What XLA is given and what it makes of it: custom calls, and nothing image-sized beside.
+"""What XLA makes of the ops: custom calls, and nothing image-sized beside them.
 
 The compiled program is read as text; a copy or a cast around a kernel costs as much as
 the kernel.

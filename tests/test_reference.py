@@ -1,4 +1,4 @@
-"""The reference must itself be right: it is held against libraries that others wrote."""
+"""The reference must itself be right: here are libraries that others wrote."""
 
 import json
 from pathlib import Path

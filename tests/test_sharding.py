@@ -1,7 +1,8 @@
 """XLA must run the ops on shards of the leading dimensions without gathering them.
 
-The attributes that make it do so are internal to JAX, and a wrong one gives wrong values
-without a word: the tests look at values and at the collectives in the compiled program.
+The attributes that make it do so are internal to JAX, and a wrong one gives wrong
+values without a word: the tests look at values and at the collectives in the compiled
+program.
 """
 
 import json
@@ -11,7 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from sharding_program import CASES
 
 PROGRAM = Path(__file__).with_name("sharding_program.py")

@@ -1,0 +1,200 @@
+"""The handlers, called past every check in Python with buffers that do not fit.
+
+Each must answer INVALID_ARGUMENT with a message, and neither read nor write them.
+"""
+
+import images
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from jax_fused_ssim.native import PLANE_SUM_WORDS
+
+SHAPE = (2, 3, 16, 18)
+PLANES = SHAPE[:2]
+ATTRIBUTES = {
+    "data_range": np.float64(1),
+    "k1": np.float64(0.01),
+    "k2": np.float64(0.03),
+    "scale": np.float64(1),
+    "pad_y": np.bool_(True),
+    "pad_x": np.bool_(True),
+    "channels_last": np.bool_(False),
+}
+
+
+def array(shape, dtype="float32"):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+IMAGE = array(SHAPE)
+SUMS = array(PLANES)
+WORDS = array((*PLANES, PLANE_SUM_WORDS), "uint32")
+# Name: operands, results.
+OPS = {
+    "ssim_sum": ([IMAGE] * 2, [SUMS, WORDS]),
+    "ssim_sum_grad": ([IMAGE] * 2, [SUMS, WORDS, IMAGE]),
+    "ssim_map": ([IMAGE] * 2, [IMAGE]),
+    "ssim_map_grad": ([IMAGE] * 3, [IMAGE]),
+}
+
+
+def call(op, operands, results, without=(), **attributes):
+    attributes = {**ATTRIBUTES, **attributes}
+    for name in without:
+        del attributes[name]
+    arrays = [
+        jnp.asarray(images.noise(a.shape, seed) * 100, a.dtype)
+        for seed, a in enumerate(operands)
+    ]
+    # With a side effect: XLA does not drop a call that has no results.
+    target = jax.ffi.ffi_call(f"jax_fused_ssim_{op}", results, has_side_effect=True)
+    return jax.block_until_ready(jax.jit(lambda *a: target(*a, **attributes))(*arrays))
+
+
+def refused(op, operands, results, message, **attributes):
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message) as caught:
+        call(op, operands, results, **attributes)
+    assert "INVALID_ARGUMENT" in str(caught.value)
+    assert "jax_fused_ssim: " in str(caught.value)
+
+
+every_op = pytest.mark.parametrize("op", OPS)
+
+
+@every_op
+def test_buffers_that_fit(op):
+    """What the other tests here change one thing of is accepted, and right."""
+    operands, results = OPS[op]
+    found = call(op, operands, results, data_range=np.float64(100))
+    x, y = (100 * images.noise(SHAPE, seed).astype(np.float32) for seed in (0, 1))
+    expected = reference.ssim_map(x, y, data_range=100)
+    if op.startswith("ssim_sum"):
+        np.testing.assert_allclose(
+            found[0], (1 - expected).sum((-2, -1)).astype(float), rtol=1e-5
+        )
+    elif op == "ssim_map":
+        np.testing.assert_allclose(found[0], expected.astype(float), atol=1e-5)
+    else:
+        assert np.isfinite(found[0]).all()
+
+
+@every_op
+@pytest.mark.parametrize("change", [-1, 1])
+def test_number_of_operands(op, change):
+    operands, results = OPS[op]
+    operands = operands[:-1] if change < 0 else [*operands, IMAGE]
+    refused(op, operands, results, r"expected \d operands, got \d")
+
+
+@every_op
+@pytest.mark.parametrize("change", [-1, 2])
+def test_number_of_results(op, change):
+    operands, results = OPS[op]
+    results = results[:-1] if change < 0 else [*results, IMAGE, IMAGE]
+    refused(op, operands, results, r"expected \d( or \d)? results, got \d")
+
+
+@every_op
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "complex64", "bool"])
+def test_dtype_of_an_image(op, index, dtype):
+    operands, results = OPS[op]
+    operands = [*operands]
+    operands[index] = array(SHAPE, dtype)
+    refused(op, operands, results, "images must have one dtype")
+
+
+@every_op
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2, 3, 16, 17), r"\[2, 3, 16, 17\]"),
+        ((2, 3, 15, 18), r"\[2, 3, 15, 18\]"),
+        ((2, 2, 16, 18), r"\[2, 2, 16, 18\]"),
+        ((3, 3, 16, 18), r"\[3, 3, 16, 18\]"),
+        ((3, 16, 18), "same number of dimensions"),
+        ((18,), "same number of dimensions"),
+        ((), "same number of dimensions"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("index", [0, 1])
+def test_shape_of_an_image(op, index, shape, message):
+    operands, results = OPS[op]
+    operands = [*operands]
+    operands[index] = array(shape)
+    refused(op, operands, results, message)
+
+
+@every_op
+@pytest.mark.parametrize("shape", [(2, 3, 0, 18), (2, 3, 16, 0)], ids=str)
+def test_empty_planes(op, shape):
+    operands, results = OPS[op]
+
+    def changed(arrays):
+        return [array(shape, a.dtype) if a.shape == SHAPE else a for a in arrays]
+
+    refused(op, changed(operands), changed(results), "empty")
+
+
+@every_op
+def test_images_smaller_than_the_window(op):
+    operands, results = ([array((2, 3, 10, 18))] * len(OPS[op][0]), OPS[op][1])
+    refused(op, operands, results, "smaller than the window", pad_y=np.bool_(False))
+
+
+@pytest.mark.parametrize(
+    ("op", "index"), [(op, i) for op in OPS for i in range(len(OPS[op][1]))]
+)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda a: array(a.shape, "int32"),
+        lambda a: array((*a.shape[:-1], a.shape[-1] - 1)),
+    ],
+    ids=["dtype", "shape"],
+)
+def test_results(op, index, wrong):
+    operands, results = OPS[op]
+    results = [*results]
+    results[index] = wrong(results[index])
+    refused(op, operands, results, r"must be dtype \d+ of shape|do not fit")
+
+
+@pytest.mark.parametrize("op", ["ssim_sum_grad", "ssim_map_grad"])
+@pytest.mark.parametrize("shape", [(2, 3, 16, 17), (1, 3, 16, 18), (16, 18)], ids=str)
+def test_second_gradient(op, shape):
+    operands, results = OPS[op]
+    call(op, operands, [*results, IMAGE])
+    refused(op, operands, [*results, array(shape)], "second gradient must be")
+
+
+@pytest.mark.parametrize(
+    "cotangent",
+    [array(SHAPE, "float16"), array((2, 3, 6, 18)), array((1, 3, 16, 18)), array(())],
+    ids=str,
+)
+def test_cotangent(cotangent):
+    operands, results = OPS["ssim_map_grad"]
+    refused("ssim_map_grad", [*operands[:2], cotangent], results, "cotangent must be")
+
+
+@every_op
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes(op, name):
+    operands, results = OPS[op]
+    message = f"attributes missing or of a wrong type: {name}"
+    refused(op, operands, results, message, without=[name])
+    refused(op, operands, results, message, **{name: np.int32(1)})
+
+
+@every_op
+@pytest.mark.parametrize("name", ["data_range", "k1", "k2"])
+@pytest.mark.parametrize("value", [0, -1, np.inf, np.nan])
+def test_constants_out_of_range(op, name, value):
+    operands, results = OPS[op]
+    message = f"{name} must be positive and finite"
+    refused(op, operands, results, message, **{name: np.float64(value)})

@@ -1,0 +1,176 @@
+"""Loading the extension, and what happens where it does not fit the machine."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jax_fused_ssim import build_info, fused_ssim, native
+
+PROGRAM = Path(__file__).with_name("cpu_program.py")
+HAS_CUDA = "cuda" in build_info()["platforms"]
+
+
+def run(args, **env):
+    """What Python prints when it runs in a process of its own, on the CPU."""
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", **env}
+    done = subprocess.run(
+        [sys.executable, *args], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("built", "runtime"), [((0, 3), (0, 3)), ((0, 3), (0, 4)), ((1, 0), (1, 2))]
+)
+def test_runtime_as_new_as_the_build(built, runtime):
+    native.check_ffi_version(built, runtime)
+
+
+@pytest.mark.parametrize(
+    ("built", "runtime"), [((0, 4), (0, 3)), ((0, 3), (1, 0)), ((1, 0), (0, 9))]
+)
+def test_runtime_older_than_the_build(built, runtime):
+    with pytest.raises(ImportError) as caught:
+        native.check_ffi_version(built, runtime)
+    message = str(caught.value)
+    assert f"XLA FFI {built[0]}.{built[1]}" in message
+    assert f"has {runtime[0]}.{runtime[1]}" in message
+    assert "pip install --upgrade jax" in message
+
+
+def test_older_runtime_is_refused_before_anything_is_registered(tmp_path):
+    """Registering a handler that XLA refuses would break every later JAX operation."""
+    header = tmp_path / "xla" / "ffi" / "api" / "c_api.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("#define XLA_FFI_API_MAJOR 0\n#define XLA_FFI_API_MINOR 0\n")
+    program = f"""
+import jax
+jax.ffi.include_dir = lambda: {str(tmp_path)!r}
+registered = []
+jax.ffi.register_ffi_target = lambda *args, **kw: registered.append(args)
+try:
+    import jax_fused_ssim
+except ImportError as error:
+    print(error)
+print(registered, jax.numpy.arange(3).sum())
+"""
+    out = run(["-P", "-c", program])
+    assert "has 0.0. Install a newer JAX" in out
+    assert out.endswith("[] 3\n")
+
+
+def test_missing_extension():
+    program = """
+import sys
+sys.modules["jax_fused_ssim._native"] = None
+try:
+    import jax_fused_ssim
+except ImportError as error:
+    print(error)
+"""
+    out = run(["-P", "-c", program])
+    assert "no extension module that this Python can load" in out
+    assert "pip install ." in out
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/maps").exists(), reason="reads the maps of the process"
+)
+def test_cpu_needs_nothing_of_cuda():
+    program = """
+import jax
+from jax_fused_ssim import build_info, fused_ssim
+x = jax.numpy.ones((3, 20, 20))
+print(jax.grad(fused_ssim)(x, x).max(), build_info()["platforms"])
+print("libcuda" in open("/proc/self/maps").read())
+"""
+    out = run(["-P", "-c", program])
+    assert out.startswith("0.0 ('cpu'")
+    assert out.endswith("False\n")
+
+
+@pytest.fixture
+def old_driver(monkeypatch):
+    """A machine whose driver is for CUDA 12.8, and a build by CUDA 13."""
+
+    def clear():
+        native._driver_too_old.cache_clear()
+        native._warn_driver_too_old.cache_clear()
+
+    class Extension:
+        cuda_versions = staticmethod(lambda: (12080, 13000))
+        registrations = staticmethod(lambda: {"cpu": {}, "CUDA": {}})
+
+    clear()
+    monkeypatch.setattr(native, "_native", Extension)
+    yield
+    clear()
+
+
+def test_old_driver_warns_once(old_driver):
+    message = "falls back to plain JAX.*CUDA 13.*CUDA 12.8. Update the NVIDIA driver"
+    with pytest.warns(RuntimeWarning, match=message):
+        assert not native.usable("cuda")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not native.usable("cuda")
+        assert native.usable("cpu")
+
+
+@pytest.mark.parametrize(
+    ("driver", "runtime"), [(13000, 13000), (13020, 13000), (14000, 13000), (0, 13000)]
+)
+def test_driver_new_enough(old_driver, monkeypatch, driver, runtime):
+    monkeypatch.setattr(native._native, "cuda_versions", lambda: (driver, runtime))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert native.usable("cuda")
+
+
+@pytest.mark.skipif(not HAS_CUDA, reason="this build has no CUDA kernels")
+def test_old_driver_falls_back_to_plain_jax(old_driver):
+    def lowered(implementation):
+        def ssim(x, y):
+            return fused_ssim(x, y, implementation=implementation)
+
+        x = jnp.zeros((3, 20, 20))
+        return jax.jit(ssim).trace(x, x).lower(lowering_platforms=("cuda",)).as_text()
+
+    with pytest.warns(RuntimeWarning, match="falls back"):
+        assert "custom_call @jax_fused_ssim" not in lowered(None)
+    with pytest.raises(NotImplementedError, match=r"cuda.*Update the NVIDIA driver"):
+        lowered("fused")
+
+
+def test_no_kernel_says_why(old_driver, monkeypatch):
+    assert "Update the NVIDIA driver" in native.why_no_kernel()
+    monkeypatch.setattr(native._native, "registrations", lambda: {"cpu": {}})
+    assert "CPUs only" in native.why_no_kernel()
+
+
+def cpu_program(**env):
+    """Results of the CPU kernels under environment variables."""
+    return json.loads(run([PROGRAM], **env))
+
+
+def test_number_of_threads_does_not_matter():
+    one, three = (cpu_program(NPROC=n) for n in ("1", "3"))
+    assert one == three
+
+
+@pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
+def test_every_cpu_instruction_set(name):
+    order = ["baseline", "avx2", "avx512"]
+    if order.index(name) > order.index(build_info()["cpu_instruction_set"]):
+        pytest.skip("this CPU lacks it")
+    found = cpu_program(JAX_FUSED_SSIM_CPU=name)
+    assert found["instruction_set"] == name
+    assert found["error"] < 1
