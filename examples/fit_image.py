@@ -9,15 +9,12 @@ import argparse
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import optax
+from matplotlib.figure import Figure
 from skimage import data, img_as_float32
 from tqdm import trange
 
 from jax_fused_ssim import build_info, fused_ssim
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 
 def loss(image: jax.Array, target: jax.Array) -> jax.Array:
@@ -46,9 +43,8 @@ def fit(target: jax.Array, start: jax.Array, steps: int) -> jax.Array:
 
 def draw(images: dict[str, jax.Array], ssim_map: jax.Array, path: str) -> None:
     """Writes the images and the map side by side."""
-    figure, axes = plt.subplots(
-        1, len(images) + 1, figsize=(17, 4), layout="constrained"
-    )
+    figure = Figure(figsize=(17, 4), layout="constrained")
+    axes = figure.subplots(1, len(images) + 1)
     for axis, (title, image) in zip(axes, images.items(), strict=False):
         axis.imshow(image)
         axis.set_title(title)
