@@ -49,8 +49,7 @@ def call(op, operands, results, without=(), **attributes):
         jnp.asarray(images.noise(a.shape, seed) * 100, a.dtype)
         for seed, a in enumerate(operands)
     ]
-    # With a side effect: XLA does not drop a call that has no results.
-    target = jax.ffi.ffi_call(f"jax_fused_ssim_{op}", results, has_side_effect=True)
+    target = jax.ffi.ffi_call(f"jax_fused_ssim_{op}", results)
     return jax.block_until_ready(jax.jit(lambda *a: target(*a, **attributes))(*arrays))
 
 
@@ -90,11 +89,17 @@ def test_number_of_operands(op, change):
 
 
 @every_op
-@pytest.mark.parametrize("change", [-1, 2])
-def test_number_of_results(op, change):
+def test_too_many_results(op):
     operands, results = OPS[op]
-    results = results[:-1] if change < 0 else [*results, IMAGE, IMAGE]
+    results = [*results, IMAGE, IMAGE]
     refused(op, operands, results, r"expected \d( or \d)? results, got \d")
+
+
+# Not for the ops of one result: XLA drops a call that has none.
+@pytest.mark.parametrize("op", ["ssim_sum", "ssim_sum_grad"])
+def test_too_few_results(op):
+    operands, results = OPS[op]
+    refused(op, operands, results[:-1], r"expected \d( or \d)? results, got \d")
 
 
 @every_op
@@ -137,7 +142,10 @@ def test_empty_planes(op, shape):
     def changed(arrays):
         return [array(shape, a.dtype) if a.shape == SHAPE else a for a in arrays]
 
-    refused(op, changed(operands), changed(results), "empty")
+    # XLA drops a call whose results are all empty.
+    if op.startswith("ssim_sum"):
+        results = changed(results)
+    refused(op, changed(operands), results, "empty")
 
 
 @every_op
