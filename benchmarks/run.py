@@ -3,6 +3,7 @@
 import argparse
 import gc
 import itertools
+import statistics
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from benchmarks import cases, ceilings, machine, peers, programs, timing
 from benchmarks.cases import Format, Images
 from benchmarks.peers import OURS, Library
 from benchmarks.programs import Program
-from benchmarks.results import Results
+from benchmarks.results import Results, seconds
 
 # Their versions are part of the results.
 _PACKAGES = ("jax", "jaxlib", "numpy", "torch")
@@ -100,11 +101,9 @@ class Run:
             ready[library.name], keys[library.name] = program, key
 
         calls = timing.calls(ready, first, self._args.budget / 2)
-        seconds = {
-            name: timing.summary(taken)["median"] for name, taken in calls.items()
-        }
+        typical = {name: statistics.median(taken) for name, taken in calls.items()}
         problems: dict[str, str] = {}
-        kernels = timing.kernels(ready, seconds, self._args.budget / 2, problems)
+        kernels = timing.kernels(ready, typical, self._args.budget / 2, problems)
         for name, program in ready.items():
             if name in problems:
                 timing.say(f"{name}, {op}: no kernel time: {problems[name]}")
@@ -114,7 +113,7 @@ class Run:
             entry |= {"memory_bytes": program.memory(), "difference": checks[name]}
             self._results.add("measurements", entry)
             pixels = cases.pixels(images.size)
-            self._pace[name, op, images.dtype] = call["median"] / pixels
+            self._pace[name, op, images.dtype] = call["min"] / pixels
         self._results.save()
 
     def _key(
@@ -155,7 +154,7 @@ class Run:
         result = program.as_jax(program.call(0))
         expected = programs.expected(self._ours, op, form, images)
         found = programs.difference(result, expected)
-        allowed = programs.tolerance(op, form.dtype)
+        allowed = programs.tolerance(form.dtype)
         if all(found[k] <= allowed[k] for k in allowed):
             return found, None
         self.failed |= library.name == OURS
@@ -169,7 +168,7 @@ class Run:
         call: dict[str, float],
         kernel: dict[str, float] | None,
     ) -> dict[str, Any]:
-        best = (kernel or call)["median"]
+        best = seconds({"call": call, "kernel": kernel}, self._platform)
         op, size = key["op"], images.size
         pixels = cases.pixels(size)
         bytes_per_s = cases.bytes_moved(op, size, images.dtype) / best

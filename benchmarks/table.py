@@ -124,11 +124,13 @@ def _threads(data: dict[str, Any]) -> Iterator[str]:
         key = (_NAMES[m["op"]], results.images(m), *(m[k] for k in _FORMAT))
         lines.setdefault(key, {})[m["threads"]] = results.seconds(m, platform)
     yield ""
-    yield "Ours by number of threads: milliseconds, and how many times as fast as the fewest."
+    yield "Ours by number of threads: milliseconds, and how many times faster."
     yield ""
     head = ["operation", "images", "format", *map(str, counts)]
     rows = []
     for (op, size, *form), times in lines.items():
+        if len(times) < 2:
+            continue
         one = times.get(counts[0])
         cells = [
             ""
