@@ -112,11 +112,6 @@ def main() -> int:
     if args.threads and args.threads != [0]:
         return run_threads(args, given)
 
-    import jax
-
-    if "float64" in args.dtype:
-        jax.config.update("jax_enable_x64", True)
-
     from benchmarks import run
 
     measured = run.Run(args)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from benchmarks import cases, ceilings, machine, peers, programs, timing
@@ -60,6 +61,8 @@ class Run:
             self._results.add("ceilings", {"threads": self._threads, **ceiling})
             self._results.save()
             for (dtype, layout, padding), size in itertools.product(variants, sizes):
+                # Nowhere else: with it a library may compute float32 in float64.
+                jax.config.update("jax_enable_x64", dtype == "float64")
                 images = Images(size, dtype, self._cache)
                 for op in args.ops:
                     self._compare(op, images, layout, padding)

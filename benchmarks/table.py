@@ -83,9 +83,9 @@ def _compared(data: dict[str, Any]) -> Iterator[str]:
             m = row.get(name)
             cells.append(_cell(m, ours, platform))
             if m is not None and ours is not None:
-                for key in ("layout", "border"):
-                    if m[key] != ours[key]:
-                        marks.add(f"{name}: {m[key]}")
+                own = [m[k] for k in ("layout", "border") if m[k] != ours[k]]
+                if own:
+                    marks.add(f"{name}: {', '.join(own)}")
         rows.append(cells)
     yield from _markdown(head, rows)
     yield ""
