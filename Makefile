@@ -1,4 +1,4 @@
-# make demo | test | lint | clean. Everything is installed in $(VENV), nothing outside.
+# make demo | test | bench | lint | clean. Everything is installed in $(VENV), nothing outside.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,6 +11,8 @@ CUDA_EXTRA ?= cuda13
 # Many workers share one GPU: neither too many, nor any that takes all of its memory.
 PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist worksteal
 DEMO_ARGS ?=
+# Such as --sizes 1x3x1080x1920 --threads 1 2; see python -m benchmarks --help.
+BENCH_ARGS ?=
 
 RUFF := ruff==0.17.6
 CLANG_FORMAT := clang-format==23.1.5
@@ -30,8 +32,9 @@ installed = $(VENV)/installed-$(subst $(comma),-,$(strip \
   $(or $(EXTRAS),$(1))))$(if $(GPU),-$(CUDA_EXTRA))
 demo_env := $(call installed,demo)
 test_env := $(call installed,test)
+bench_env := $(call installed,bench)
 
-.PHONY: help demo test lint clean FORCE
+.PHONY: help demo test bench lint clean FORCE
 
 help:
 	@head -1 Makefile
@@ -43,6 +46,9 @@ demo: $(demo_env)
 test: $(test_env)
 	XLA_PYTHON_CLIENT_PREALLOCATE=false \
 	  $(VENV)/bin/python -P -m pytest tests $(PYTEST_ARGS)
+
+bench: $(bench_env)
+	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
 
 lint: $(VENV)/linters
 	$(VENV)/bin/ruff check .

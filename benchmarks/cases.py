@@ -1,0 +1,124 @@
+"""What is timed: operations, sizes, and the images."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+RADIUS = 5
+
+SIZES = (
+    (1, 3, 256, 256),
+    (64, 3, 256, 256),
+    (5, 1, 1000, 1000),
+    (1, 3, 1080, 1920),
+    (5, 5, 1080, 1920),
+    (8, 3, 2160, 3840),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """An operation, and what it must do at the very least.
+
+    Attributes:
+      images: images read and written, each one once.
+      fma: multiply-adds a pixel. A separable convolution with 11 taps is 22; there are
+        four of them for the value, three more for one gradient and four for both.
+      differentiates: whether it needs a gradient.
+      is_map: whether it writes the map.
+    """
+
+    images: int
+    fma: int
+    differentiates: bool = False
+    is_map: bool = False
+
+
+OPS = {
+    "value": Op(images=2, fma=88),
+    "value_and_grad": Op(images=3, fma=154, differentiates=True),
+    "value_and_grad_both": Op(images=4, fma=176, differentiates=True),
+    "map": Op(images=3, fma=88, is_map=True),
+    "map_and_vjp": Op(images=5, fma=154, differentiates=True, is_map=True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How a library takes images, and what it does at their border.
+
+    Attributes:
+      dtype: of the images.
+      layout: "NCHW" or "NHWC".
+      border: "same" (zeros), "valid", or "reflect" (a map of the image's size).
+    """
+
+    dtype: str
+    layout: str
+    border: str
+
+
+def pixels(size: tuple[int, ...]) -> int:
+    """Pixels of one image of the pair, each channel counted."""
+    return math.prod(size)
+
+
+def bytes_moved(op: str, size: tuple[int, ...], dtype: str) -> int:
+    """The fewest bytes that an operation must move through memory."""
+    return OPS[op].images * pixels(size) * jnp.dtype(dtype).itemsize
+
+
+class Images:
+    """As many pairs of images as it takes for none to be found in the cache.
+
+    Attributes:
+      size: (N, C, H, W).
+      count: how many pairs.
+    """
+
+    def __init__(self, size: tuple[int, ...], dtype: str, cache: int) -> None:
+        self.size, self.dtype = size, dtype
+        pair = bytes_moved("value", size, dtype)
+        self.count = min(max(1, math.ceil(2 * cache / pair)), 512)
+        self.bytes = self.count * pair
+
+        @jax.jit
+        def draw(key):
+            a, b = jax.random.uniform(key, (2, *size), "float32")
+            return a.astype(dtype), (0.8 * a + 0.2 * b).astype(dtype)
+
+        first = draw(jax.random.key(0))
+        shifted = jax.jit(lambda pair, i: [jnp.roll(a, i, -1) for a in pair])
+        rest = [tuple(shifted(first, i)) for i in range(1, self.count)]
+        self._pairs = {"NCHW": [first, *rest]}
+        self._cotangents: dict[tuple[str, str], list[jax.Array]] = {}
+
+    def pairs(self, layout: str) -> list[tuple[jax.Array, jax.Array]]:
+        """The pairs, as JAX arrays; made once for each layout."""
+        if layout not in self._pairs:
+            self._pairs[layout] = [
+                tuple(jnp.moveaxis(a, 1, -1) for a in pair)
+                for pair in self._pairs["NCHW"]
+            ]
+        return self._pairs[layout]
+
+    def cotangents(self, layout: str, border: str) -> list[jax.Array]:
+        """A cotangent of the map for every pair; made once."""
+        if (layout, border) in self._cotangents:
+            return self._cotangents[layout, border]
+        cut = slice(RADIUS, -RADIUS) if border == "valid" else slice(None)
+        index = (..., cut, cut) if layout == "NCHW" else (..., cut, cut, slice(None))
+        # A copy: where nothing is cut it would be the image itself, and in the cache.
+        made = [jnp.array(y[index], copy=True) for _, y in self.pairs(layout)]
+        self._cotangents[layout, border] = made
+        return made
+
+    def arguments(self, op: str, form: Format) -> list[tuple[jax.Array, ...]]:
+        """The arguments of an operation, once for every pair."""
+        pairs = self.pairs(form.layout)
+        if not (OPS[op].is_map and OPS[op].differentiates):
+            return pairs
+        cotangents = self.cotangents(form.layout, form.border)
+        return [(*pair, c) for pair, c in zip(pairs, cotangents, strict=True)]

@@ -1,0 +1,297 @@
+"""The libraries: SSIM of each as functions of one signature, and what it can take."""
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from benchmarks.cases import OPS, RADIUS, Format
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+Function = Callable[[Any, Any, Format], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """A library, with images in [0, 1].
+
+    Attributes:
+      name: as in tables.
+      distribution: its name on PyPI, for its version.
+      framework: "jax", "torch" or "numpy", whose arrays it takes.
+      mean: (x, y, format) to the mean of SSIM.
+      map: the same to the map, or None.
+      borders: what it can do at the border, its own way first.
+      layouts: what it can take, its own way first.
+      dtypes: of images.
+      platforms: "cpu", "gpu".
+      gradients: in how many of the images.
+      scratch: images of memory that it may take, guessed high, where nothing tells.
+    """
+
+    name: str
+    distribution: str
+    framework: str
+    mean: Function
+    map: Function | None = None
+    borders: tuple[str, ...] = ("valid",)
+    layouts: tuple[str, ...] = ("NCHW",)
+    dtypes: tuple[str, ...] = FLOATS
+    platforms: tuple[str, ...] = ("cpu", "gpu")
+    gradients: int = 2
+    scratch: int = 24
+
+    @property
+    def version(self) -> str | None:
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def form(self, dtype: str, layout: str, padding: str) -> Format:
+        """What was asked for where the library can do it, else its own way."""
+        return Format(
+            dtype,
+            layout if layout in self.layouts else self.layouts[0],
+            padding if padding in self.borders else self.borders[0],
+        )
+
+    def why_not(self, op: str, dtype: str, platform: str) -> str | None:
+        """Why it cannot do this, or None."""
+        if platform not in self.platforms:
+            return f"not for {platform}"
+        if dtype not in self.dtypes:
+            return f"not in {dtype}"
+        if OPS[op].is_map and self.map is None:
+            return "no map"
+        needed = 2 if op == "value_and_grad_both" else OPS[op].differentiates
+        if self.gradients < needed:
+            return f"gradients in {self.gradients} of the images"
+        return None
+
+
+def _ours(name: str, implementation: str | None) -> Library:
+    from jax_fused_ssim import fused_ssim
+
+    def ssim(x, y, form, reduction):
+        padding = form.border
+        if padding == "reflect":
+            sides = [(RADIUS, RADIUS)] * 2
+            where = [(0, 0)] * 2
+            widths = (
+                [*where, *sides]
+                if form.layout == "NCHW"
+                else [where[0], *sides, where[1]]
+            )
+            x, y = (jnp.pad(a, widths, mode="reflect") for a in (x, y))
+            padding = "valid"
+        return fused_ssim(
+            x,
+            y,
+            padding,
+            data_format=form.layout,
+            reduction=reduction,
+            implementation=implementation,
+        )
+
+    return Library(
+        name=name,
+        distribution="jax_fused_ssim",
+        framework="jax",
+        mean=lambda x, y, form: ssim(x, y, form, "mean"),
+        map=lambda x, y, form: ssim(x, y, form, "none"),
+        borders=("same", "valid"),
+        layouts=("NCHW", "NHWC"),
+    )
+
+
+def jax_fused_ssim() -> Library:
+    return _ours("jax_fused_ssim", None)
+
+
+def plain_jax() -> Library:
+    return _ours("plain_jax", "xla")
+
+
+def dm_pix() -> Library:
+    import dm_pix
+
+    return Library(
+        name="dm_pix",
+        distribution="dm-pix",
+        framework="jax",
+        mean=lambda x, y, form: dm_pix.ssim(x, y).mean(),
+        map=lambda x, y, form: dm_pix.ssim(x, y, return_map=True),
+        layouts=("NHWC",),
+    )
+
+
+def frame_analytics() -> Library:
+    import frame_analytics
+
+    return Library(
+        name="frame_analytics",
+        distribution="frame-analytics",
+        framework="torch",
+        mean=lambda x, y, form: frame_analytics.ssim(x, y, data_range=1.0),
+        map=lambda x, y, form: frame_analytics.ssim(
+            x, y, data_range=1.0, return_map=True
+        ),
+    )
+
+
+def pytorch_msssim() -> Library:
+    import pytorch_msssim
+
+    return Library(
+        name="pytorch_msssim",
+        distribution="pytorch-msssim",
+        framework="torch",
+        mean=lambda x, y, form: pytorch_msssim.ssim(x, y, data_range=1.0),
+    )
+
+
+def torchmetrics() -> Library:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    def full(x, y, form):
+        _, ssim_map = structural_similarity_index_measure(
+            x, y, data_range=1.0, return_full_image=True
+        )
+        return ssim_map
+
+    return Library(
+        name="torchmetrics",
+        distribution="torchmetrics",
+        framework="torch",
+        mean=lambda x, y, form: structural_similarity_index_measure(
+            x, y, data_range=1.0
+        ),
+        map=full,
+        borders=("reflect",),
+        scratch=48,
+    )
+
+
+def fused_ssim() -> Library:
+    import fused_ssim
+
+    def mean(x, y, form):
+        return fused_ssim.fused_ssim(x, y, padding=form.border, train=x.requires_grad)
+
+    return Library(
+        name="fused_ssim",
+        distribution="fused-ssim",
+        framework="torch",
+        mean=mean,
+        borders=("same", "valid"),
+        dtypes=("float32",),
+        platforms=("gpu",),
+        gradients=1,
+    )
+
+
+def scikit_image() -> Library:
+    import numpy as np
+    from skimage.metrics import structural_similarity
+
+    def full(x, y, form):
+        """One map an image; where the window leaves the image, it is cut off."""
+        axis = 0 if form.layout == "NCHW" else -1
+        maps = [
+            structural_similarity(
+                a,
+                b,
+                channel_axis=axis,
+                data_range=1.0,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
+                full=True,
+            )[1]
+            for a, b in zip(x, y, strict=True)
+        ]
+        cut = slice(RADIUS, -RADIUS)
+        index = (..., cut, cut) if axis == 0 else (..., cut, cut, slice(None))
+        return np.stack(maps)[index]
+
+    def mean(x, y, form):
+        axis = 0 if form.layout == "NCHW" else -1
+        return np.mean(
+            [
+                structural_similarity(
+                    a,
+                    b,
+                    channel_axis=axis,
+                    data_range=1.0,
+                    gaussian_weights=True,
+                    sigma=1.5,
+                    use_sample_covariance=False,
+                )
+                for a, b in zip(x, y, strict=True)
+            ]
+        )
+
+    return Library(
+        name="scikit_image",
+        distribution="scikit-image",
+        framework="numpy",
+        mean=mean,
+        map=full,
+        layouts=("NCHW", "NHWC"),
+        dtypes=("float32", "float64"),
+        platforms=("cpu",),
+        gradients=0,
+    )
+
+
+OURS = "jax_fused_ssim"
+
+LIBRARIES: dict[str, Callable[[], Library]] = {
+    f.__name__: f
+    for f in (
+        jax_fused_ssim,
+        plain_jax,
+        dm_pix,
+        frame_analytics,
+        pytorch_msssim,
+        torchmetrics,
+        fused_ssim,
+        scikit_image,
+    )
+}
+
+
+def load(names: list[str], platform: str) -> tuple[list[Library], dict[str, str]]:
+    """Imports libraries.
+
+    Args:
+      names: of LIBRARIES.
+      platform: of the run, "cpu" or "gpu".
+
+    Returns:
+      Those that can be used, and for every other one why not.
+    """
+    found, absent = [], {}
+    for name in names:
+        try:
+            library = LIBRARIES[name]()
+        # An extension built for another PyTorch raises whatever it likes.
+        except Exception as error:
+            absent[name] = f"cannot be imported: {_line(error)}"
+            continue
+        if platform == "gpu" and library.framework == "torch":
+            import torch
+
+            if not torch.cuda.is_available():
+                absent[name] = "this PyTorch has no CUDA"
+                continue
+        found.append(library)
+    return found, absent
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
