@@ -1,0 +1,118 @@
+"""examples/train_sharded.py trains, alike however the work is shared and resumed."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "train_sharded.py"
+STEPS = 80
+OPTIONS = (
+    f"--steps={STEPS}",
+    "--batch=4",
+    "--patch=32",
+    "--features=8",
+    "--layers=3",
+    "--learning-rate=0.005",
+    f"--checkpoint-every={STEPS // 2}",
+)
+TIMEOUT = 240  # seconds, where the machine has other things to do
+
+
+def start(*options, devices=1):
+    """One process of the training, on CPU devices of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-P", SCRIPT, *OPTIONS, *options],
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*processes):
+    """Waits for all; a failure shows what they wrote. Returns the output of each."""
+    outputs = []
+    try:
+        for process in processes:
+            outputs.append(process.communicate(timeout=TIMEOUT)[0])
+            assert process.returncode == 0, outputs[-1]
+    except subprocess.TimeoutExpired:
+        for process in processes:
+            process.kill()
+        written = [process.communicate()[0] for process in processes]
+        pytest.fail(f"still running after {TIMEOUT} s:\n" + "\n".join(written))
+    finally:  # the others of a process that failed would wait for it
+        for process in processes:
+            process.kill()
+    return outputs
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    """The log and the output of one process with two devices."""
+    log = tmp_path_factory.mktemp("one") / "log.json"
+    (output,) = finish(start("--log", log, devices=2))
+    return json.loads(log.read_text()), output
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """The log, the outputs and the checkpoints of two processes with a device each."""
+    folder = tmp_path_factory.mktemp("two")
+    log, checkpoints = folder / "log.json", folder / "checkpoints"
+    common = (
+        f"--coordinator=localhost:{free_port()}",
+        "--processes=2",
+        f"--checkpoint-dir={checkpoints}",
+        f"--log={log}",
+    )
+    outputs = finish(*(start(*common, f"--process={i}") for i in range(2)))
+    return json.loads(log.read_text()), outputs, checkpoints
+
+
+def test_beats_the_noisy_input(one_process):
+    log, output = one_process
+    for name, ssim in log["held_out"].items():
+        assert ssim["restored"] > ssim["noisy"] + 0.1
+        assert f"{name}: SSIM noisy {ssim['noisy']:.4f}" in output
+    assert "images per second" in output
+
+
+def test_two_processes_train_like_one(one_process, two_processes):
+    (one, _), (two, outputs, _) = one_process, two_processes
+    assert len(two["losses"]) == STEPS
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
+    assert "2 processes, 2 devices" in outputs[0]
+    assert "SSIM" not in outputs[1]
+    assert "step/s" not in outputs[1]  # one progress bar
+
+
+def test_goes_on_from_a_checkpoint(one_process, two_processes, tmp_path):
+    """As if two processes had stopped half-way and one device had to go on."""
+    shutil.copytree(two_processes[2], tmp_path / "checkpoints")
+    shutil.rmtree(tmp_path / "checkpoints" / str(STEPS))
+    log = tmp_path / "log.json"
+    finish(start("--checkpoint-dir", tmp_path / "checkpoints", "--log", log))
+    resumed, whole = json.loads(log.read_text()), one_process[0]
+    assert resumed["first_step"] == STEPS // 2
+    expected = whole["losses"][STEPS // 2 :]
+    np.testing.assert_allclose(resumed["losses"], expected, rtol=1e-5)
+    for name, ssim in whole["held_out"].items():
+        assert resumed["held_out"][name] == pytest.approx(ssim, rel=1e-4)
