@@ -43,9 +43,21 @@ struct SumDifference {
   V s, d;
 };
 
+// a b + c. On the GPU always fused: a compiler free to choose would choose differently
+// in different kernels, which are to agree bitwise. Below, no sum outside of this
+// function has a product for a term.
+template <typename A, typename B, typename C>
+JFS_HOST_DEVICE auto multiply_add(A a, B b, C c) {
+#ifdef __CUDA_ARCH__
+  return fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 template <typename V, typename T>
 JFS_HOST_DEVICE SumDifference<V> sum_difference(V x, V y, T inv_range) {
-  return {(x + y) * inv_range - T(1), (x - y) * inv_range};
+  return {multiply_add(x + y, inv_range, T(-1)), (x - y) * inv_range};
 }
 
 // Windowed means of s, d, s^2, d^2.
@@ -66,6 +78,15 @@ JFS_HOST_DEVICE V reciprocal(V v) {
   return 1.0f / v;  // a float so that any vector type takes it
 }
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+template <>
+JFS_HOST_DEVICE float at_least_zero(float v) {
+  float r;
+  asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(r) : "f"(v));
+  return r;
+}
+#endif
+
 #ifdef __CUDA_ARCH__
 // 1 ulp instead of half of one: the accuracy is set by the windowed means. Zero where
 // the correctly rounded result would be subnormal.
@@ -85,22 +106,22 @@ struct Terms {
   template <typename T>
   JFS_HOST_DEVICE Terms(const Moments<V>& m, const Constants<T>& c) {
     ms = m.s + T(1);
-    const V vs = m.ss - m.s * m.s;
-    const V vd = m.dd - m.d * m.d;
-    const V r1 = reciprocal(ms * ms + (m.d * m.d + c.two_c1));
+    const V vs = multiply_add(-m.s, m.s, m.ss);
+    const V vd = multiply_add(-m.d, m.d, m.dd);
+    const V r1 = reciprocal(multiply_add(ms, ms, multiply_add(m.d, m.d, c.two_c1)));
     // The sum and not each variance: flooring rounding noise at zero would give it a
     // positive mean, which a mean over a flat region shows.
     r2 = reciprocal(at_least_zero(vs + vd) + c.two_c2);
     mr = m.d * r1;
     u = m.d * mr;
     w = vd * r2;
-    e = T(1) - T(2) * w;
+    e = multiply_add(T(-2), w, T(1));
   }
 
   // (1 - SSIM) / 2, within [0, 1] whatever the rounding, NaN if any moment is.
   template <typename T>
   JFS_HOST_DEVICE V half_dissimilarity(T one) const {
-    const V h = at_least_zero(u * e + w);
+    const V h = at_least_zero(multiply_add(u, e, w));
     const V bound = V{} + one;
     return h > bound ? bound : h;
   }
@@ -129,12 +150,29 @@ constexpr int kDerivativeScale = 4;
 template <typename V, typename T>
 JFS_HOST_DEVICE Derivatives<V> derivatives(const Moments<V>& m, const Terms<V>& t,
                                            T one) {
-  const V pr = (one - T(2) * t.u) * t.r2;
+  const V pr = multiply_add(T(-2), t.u, one) * t.r2;
   const V ss = pr * t.w;
-  const V dd = ss - pr;
-  const V s = t.e * t.mr * t.mr * t.ms - m.s * ss;
-  const V d = t.e * t.mr * (t.u - one) - m.d * dd;
+  const V dd = multiply_add(pr, t.w, -pr);
+  const V em = t.e * t.mr;
+  const V s = multiply_add(-m.s, ss, em * t.mr * t.ms);
+  const V d = multiply_add(-m.d, dd, em * (t.u - one));
   return {s, d, ss, dd};
+}
+
+// The same where only one gradient is wanted, with s + d in `sum`.
+template <typename V>
+struct SummedDerivatives {
+  V sum, ss, dd;
+};
+
+template <typename V, typename T>
+JFS_HOST_DEVICE SummedDerivatives<V> summed_derivatives(const Moments<V>& m,
+                                                        const Terms<V>& t, T one) {
+  const V pr = multiply_add(T(-2), t.u, one) * t.r2;
+  const V ss = pr * t.w;
+  const V dd = multiply_add(pr, t.w, -pr);
+  const V both = t.e * t.mr * multiply_add(t.mr, t.ms + m.d, -one);
+  return {multiply_add(-m.d, dd, multiply_add(-m.s, ss, both)), ss, dd};
 }
 
 }  // namespace jax_fused_ssim

@@ -43,6 +43,17 @@ JFS_HOST_DEVICE double plane_sum_value(const PlaneSum& sum) {
   return sum.not_finite ? value * __builtin_nan("") : value;
 }
 
+// Where a term is one float pixel it may as well be an integer from the start: then the
+// sum does not depend on which pixels a thread or a kernel takes together either.
+// Pixels give (1 - SSIM) / 2, within [0, 1], in units of 2^-29; 4 of them fit 32 bits.
+constexpr float kPixelUnits = 0x1p29f;
+
+// The sum of 1 - SSIM over pixels.
+JFS_HOST_DEVICE PlaneSum plane_sum_of_pixels(unsigned long long units,
+                                             bool not_finite) {
+  return {units >> 2, (units & 3) << 34, not_finite, 0};
+}
+
 }  // namespace jax_fused_ssim
 
 #endif  // JAX_FUSED_SSIM_COMMON_PLANE_SUM_H_

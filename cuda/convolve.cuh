@@ -9,8 +9,10 @@
 
 namespace jax_fused_ssim::cuda {
 
-// fma spelled out: a pixel's result is bitwise the same wherever it lies in a tile and
-// whichever kernel computes it.
+// fma spelled out and taps in a fixed order: a pixel's result is bitwise the same
+// wherever it lies in a tile or a strip and whichever kernel computes it. Along a row
+// the taps go from the outside in; down a column from the top, because strips meet the
+// rows in that order.
 template <int kOut, typename T>
 __device__ __forceinline__ void convolve(const T (&in)[kOut + 2 * kRadius],
                                          T (&out)[kOut]) {
@@ -19,6 +21,18 @@ __device__ __forceinline__ void convolve(const T (&in)[kOut + 2 * kRadius],
 #pragma unroll
   for (int j = 1; j < kWindow; ++j) {
     const int k = tap_order(j);
+#pragma unroll
+    for (int i = 0; i < kOut; ++i) out[i] = fma(window_tap<T>(k), in[i + k], out[i]);
+  }
+}
+
+template <int kOut, typename T>
+__device__ __forceinline__ void convolve_down(const T (&in)[kOut + 2 * kRadius],
+                                              T (&out)[kOut]) {
+#pragma unroll
+  for (int i = 0; i < kOut; ++i) out[i] = window_tap<T>(0) * in[i];
+#pragma unroll
+  for (int k = 1; k < kWindow; ++k) {
 #pragma unroll
     for (int i = 0; i < kOut; ++i) out[i] = fma(window_tap<T>(k), in[i + k], out[i]);
   }

@@ -8,6 +8,7 @@
 
 #include "common/plane_sum.h"
 #include "common/problem.h"
+#include "cuda/device.h"
 
 namespace jax_fused_ssim::cuda {
 
@@ -22,10 +23,19 @@ struct Request {
   void* grad2 = nullptr;  // only with grad1
 };
 
-// Defined for __half, __nv_bfloat16, float and double, each in a file of its own so
-// that they build side by side.
+// cuda/tile.cuh: any request. Defined for __half, __nv_bfloat16, float and double, each
+// in a file of its own so that they build side by side.
 template <typename Element>
 cudaError_t launch_tile(cudaStream_t stream, const Request& request);
+
+// cuda/strip_*.cuh: large images. Defined for __half, __nv_bfloat16 and float.
+enum class Fit { kImpossible, kPossible, kBest };
+template <typename Element>
+Fit strip_fit(const Request& request, const Device& device);
+// Only what fits.
+template <typename Element>
+cudaError_t launch_strip(cudaStream_t stream, const Request& request,
+                         const Device& device);
 
 }  // namespace jax_fused_ssim::cuda
 

@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 
 #include "cuda/request.h"
 #include "cuda/ssim.h"
@@ -28,14 +30,32 @@ __global__ void finish_sums(const PlaneSum* accumulators, int64_t planes, double
   }
 }
 
+// Map, gradients and sums are bitwise the same from both kernels, so the choice may
+// depend on the size of the batch. For tests, JAX_FUSED_SSIM_CUDA_KERNEL=tile or =strip
+// takes that one wherever it is possible; other values mean nothing.
+template <typename Element>
+cudaError_t launch(cudaStream_t stream, const Request& request) {
+  Device device;
+  const cudaError_t error = Device::current(&device);
+  if (error != cudaSuccess) return error;
+  const char* const wanted = std::getenv("JAX_FUSED_SSIM_CUDA_KERNEL");
+  Fit fit = strip_fit<Element>(request, device);
+  if (wanted && fit != Fit::kImpossible) {
+    if (!std::strcmp(wanted, "tile")) fit = Fit::kPossible;
+    if (!std::strcmp(wanted, "strip")) fit = Fit::kBest;
+  }
+  if (fit == Fit::kBest) return launch_strip<Element>(stream, request, device);
+  return launch_tile<Element>(stream, request);
+}
+
 cudaError_t launch(cudaStream_t stream, DType dtype, const Request& request) {
   switch (dtype) {
     case DType::kF16:
-      return launch_tile<__half>(stream, request);
+      return launch<__half>(stream, request);
     case DType::kBF16:
-      return launch_tile<__nv_bfloat16>(stream, request);
+      return launch<__nv_bfloat16>(stream, request);
     case DType::kF32:
-      return launch_tile<float>(stream, request);
+      return launch<float>(stream, request);
     case DType::kF64:
       return launch_tile<double>(stream, request);
   }

@@ -28,6 +28,7 @@
 #include "common/problem.h"
 #include "cuda/convolve.cuh"
 #include "cuda/element.cuh"
+#include "cuda/leading.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -117,21 +118,6 @@ struct TileJob {
   T gradient_factor;
 };
 
-// n % d, leaving n / d in n. 64-bit division takes several times as long as 32-bit.
-__device__ __forceinline__ int64_t take_index(uint64_t& n, int64_t d) {
-  if (d == 1) return 0;
-  const uint64_t divisor = static_cast<uint64_t>(d);
-  uint64_t quotient;
-  if ((n | divisor) >> 32 == 0) {
-    quotient = static_cast<uint32_t>(n) / static_cast<uint32_t>(divisor);
-  } else {
-    quotient = n / divisor;
-  }
-  const uint64_t remainder = n - quotient * divisor;
-  n = quotient;
-  return static_cast<int64_t>(remainder);
-}
-
 // Places [begin, end) of a line of `size` places.
 struct Span {
   int begin, end;
@@ -151,15 +137,42 @@ __device__ __forceinline__ Span clip(int64_t begin, int64_t end, int64_t origin,
                                          : size)};
 }
 
+// The sum of (1 - SSIM) / 2 over a tile. Floats are added as integers, so that the sum
+// of a plane is the same whichever kernel takes which of its pixels together; pixels
+// that are not finite are counted above them, from bit kNotFinite on. Doubles are added
+// as they are, in an order that the tile fixes.
+template <typename T>
+struct TileSum {
+  using Sum = unsigned long long;
+  static constexpr int kNotFinite = 48;
+
+  static __device__ __forceinline__ Sum of_pixel(float half) {
+    const Sum units = __float2uint_rn(half * kPixelUnits);
+    return half == half ? units : Sum{1} << kNotFinite;
+  }
+  static __device__ __forceinline__ PlaneSum term(Sum sum) {
+    return plane_sum_of_pixels(sum & ((Sum{1} << kNotFinite) - 1), sum >> kNotFinite);
+  }
+};
+template <>
+struct TileSum<double> {
+  using Sum = double;
+  static __device__ __forceinline__ Sum of_pixel(double half) { return half; }
+  static __device__ __forceinline__ PlaneSum term(Sum sum) {
+    return plane_sum_term(2 * sum);
+  }
+};
+
 template <typename Element, int kGradients, typename Shape>
 class Tile {
  public:
   using T = Compute<Element>;
+  using Sum = typename TileSum<T>::Sum;
   using Layout = TileLayout<T, kGradients, Shape>;
 
   __device__ __forceinline__ Tile(const TileJob<Element>& job, unsigned char* shared)
       : job_(job),
-        warp_sums_(reinterpret_cast<double*>(shared)),
+        warp_sums_(reinterpret_cast<Sum*>(shared)),
         s_(reinterpret_cast<T*>(shared + Layout::kSumBytes)),
         d_(s_ + Layout::kImagePlane),
         moments_(d_ + Layout::kImagePlane),
@@ -173,7 +186,7 @@ class Tile {
     __syncthreads();
     filter_image_rows();
     __syncthreads();
-    double sum = 0;
+    Sum sum = 0;
     if constexpr (kGradients == 0) {
       for (int i = thread_; i < kSegments; i += Shape::kThreads) map_segment(i, sum);
       reduce_in_warp(sum);
@@ -246,17 +259,7 @@ class Tile {
 
   // Everything is asked for before anything is used: the latency is paid once.
   __device__ __forceinline__ void read_images() {
-    int64_t offset1 = 0, offset2 = 0;
-    uint64_t rest = static_cast<uint64_t>(image_);
-#pragma unroll 1
-    for (int k = job_.leading.rank - 1; k > 0; --k) {
-      const int64_t i = take_index(rest, job_.leading.size[k]);
-      offset1 += i * job_.leading.stride1[k];
-      offset2 += i * job_.leading.stride2[k];
-    }
-    offset1 += static_cast<int64_t>(rest) * job_.leading.stride1[0];
-    offset2 += static_cast<int64_t>(rest) * job_.leading.stride2[0];
-
+    const ImageOffsets offset = image_offsets(job_.leading, image_);
     constexpr int kAcross = Layout::kImageWidth <= 32 ? 32 : 64;
     constexpr int kDown = Shape::kThreads / kAcross;
     constexpr int kSteps = (Layout::kImageHeight + kDown - 1) / kDown;
@@ -267,8 +270,8 @@ class Tile {
     const int64_t first = image_pixel(y_.origin - Layout::kImageHalo + top,
                                       x_.origin - Layout::kImageHalo + column);
     const int64_t stride = kDown * job_.width * job_.channels;
-    const Element* img1 = job_.img1 + offset1 + first;
-    const Element* img2 = job_.img2 + offset2 + first;
+    const Element* img1 = job_.img1 + offset.img1 + first;
+    const Element* img2 = job_.img2 + offset.img2 + first;
     T x[kSteps], y[kSteps];
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
@@ -314,7 +317,7 @@ class Tile {
 
   // Moments -> SSIM of a column segment: into the map and the sum, and its derivatives.
   template <typename... Derivatives>
-  __device__ __forceinline__ void map_segment(int i, double& sum,
+  __device__ __forceinline__ void map_segment(int i, Sum& sum,
                                               Derivatives&... derivatives) {
     constexpr int kOut = Shape::kRows1;
     const Segment at = segment(i);
@@ -342,10 +345,9 @@ class Tile {
       load_column<Layout::kMapPitch>(
           moments_ + k * Layout::kMomentPlane + at.top * Layout::kMapPitch + at.column,
           in);
-      convolve(in, moments[k]);
+      convolve_down(in, moments[k]);
     }
 
-    T segment_sum = 0;
 #pragma unroll
     for (int r = 0; r < kOut; ++r) {
       const int row = at.top + r;
@@ -354,28 +356,31 @@ class Tile {
       const Terms<T> terms(m, job_.constants);
       const T half = terms.half_dissimilarity(T(1));
       if (in && column_owned && owned(row, Shape::kHeight) && is_fresh(at, row)) {
-        segment_sum += half;
+        sum += TileSum<T>::of_pixel(half);
         if (kGradients == 0 && job_.map)
           store(job_.map + first + r * stride, 1 - 2 * half);
       }
       (derive(m, terms, in, cotangent[r], r, derivatives), ...);
     }
-    sum += 2 * static_cast<double>(segment_sum);
   }
 
   // Outside the map a derivative is zero, whatever was computed there.
   __device__ __forceinline__ void derive(const Moments<T>& m, const Terms<T>& terms,
                                          bool in, T cotangent, int r,
                                          T (&out)[Layout::kMaps][Shape::kRows1]) const {
-    const Derivatives<T> v = derivatives(m, terms, T(1));
+    const auto put = [&](int k, T v) { out[k][r] = in ? v * cotangent : T(0); };
     if constexpr (kGradients == 1) {
-      out[0][r] = in ? (v.s + v.d) * cotangent : T(0);
+      const auto v = summed_derivatives(m, terms, T(1));
+      put(0, v.sum);
+      put(1, v.ss);
+      put(2, v.dd);
     } else {
-      out[0][r] = in ? v.s * cotangent : T(0);
-      out[3][r] = in ? v.d * cotangent : T(0);
+      const auto v = derivatives(m, terms, T(1));
+      put(0, v.s);
+      put(1, v.ss);
+      put(2, v.dd);
+      put(3, v.d);
     }
-    out[1][r] = in ? v.ss * cotangent : T(0);
-    out[2][r] = in ? v.dd * cotangent : T(0);
   }
 
   __device__ __forceinline__ void store_derivatives(
@@ -393,7 +398,7 @@ class Tile {
     }
   }
 
-  __device__ __forceinline__ void reduce_in_warp(double sum) {
+  __device__ __forceinline__ void reduce_in_warp(Sum sum) {
     if (!job_.accumulators) return;
 #pragma unroll
     for (int lanes = 16; lanes > 0; lanes /= 2) {
@@ -405,10 +410,10 @@ class Tile {
   // By the last thread, which has the least to do.
   __device__ __forceinline__ void add_to_plane() {
     if (!job_.accumulators || thread_ != Shape::kThreads - 1) return;
-    double sum = 0;
+    Sum sum = 0;
 #pragma unroll
     for (int i = 0; i < Layout::kWarps; ++i) sum += warp_sums_[i];
-    const PlaneSum term = plane_sum_term(sum);
+    const PlaneSum term = TileSum<T>::term(sum);
     PlaneSum* total = job_.accumulators + image_ * job_.channels + channel_;
     atomicAdd(&total->coarse, term.coarse);
     atomicAdd(&total->fine, term.fine);
@@ -447,7 +452,7 @@ class Tile {
         T in[kOut + 2 * kRadius];
         load_column<Layout::kOutPitch>(
             map_rows_ + k * Layout::kOutPlane + top * Layout::kOutPitch + column, in);
-        convolve(in, e[k]);
+        convolve_down(in, e[k]);
       }
       const bool column_in = x_.image.holds(column + Layout::kImageHalo);
       const int64_t first = image_ * job_.height * stride +
@@ -486,7 +491,7 @@ class Tile {
   }
 
   const TileJob<Element>& job_;
-  double* const warp_sums_;
+  Sum* const warp_sums_;
   T* const s_;
   T* const d_;
   T* const moments_;

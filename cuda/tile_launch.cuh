@@ -12,20 +12,6 @@
 
 namespace jax_fused_ssim::cuda {
 
-// The same with strides in elements, and at least one dimension.
-inline Leading in_elements(const Problem& problem) {
-  Leading leading = problem.leading;
-  if (leading.rank == 0) {
-    leading.rank = 1;
-    leading.size[0] = 1;
-  }
-  for (int i = 0; i < leading.rank; ++i) {
-    leading.stride1[i] *= problem.image_size();
-    leading.stride2[i] *= problem.image_size();
-  }
-  return leading;
-}
-
 template <typename Element, int kGradients,
           typename Shape = TileShape<Compute<Element>, kGradients>>
 cudaError_t launch_tile_kernel(cudaStream_t stream, const Request& request) {

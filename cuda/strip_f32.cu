@@ -1,0 +1,8 @@
+#include "cuda/strip_launch.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+template Fit strip_fit<float>(const Request&, const Device&);
+template cudaError_t launch_strip<float>(cudaStream_t, const Request&, const Device&);
+
+}  // namespace jax_fused_ssim::cuda

@@ -1,0 +1,476 @@
+// Gradients of SSIM along strips, of its sum or against a cotangent, in one pass.
+//
+// A block walks down one or two strips of the virtual row (cuda/strip_job.cuh), two
+// rows a step. Half of its threads are in stage 1: they compute the map, add it up, and
+// leave its derivatives in shared memory, as strip_sum.cuh does for the value. The
+// other half are in stage 2, a step behind: they convolve the derivatives in the same
+// way and write the gradient of the pixel ten rows above the newest input, which the
+// ring still holds; and they load the images. Each stage has a pipe's worth of partial
+// sums in registers (160, and 120 or 160), which one thread could not hold for both;
+// and the two keep a multiprocessor's quarters busy together, one warp of each on each.
+//
+// Global traffic a pixel of float32: 8 bytes in, 4 out for each gradient, 4 in for a
+// cotangent. Arithmetic: 154 fused multiply-adds, 176 for both gradients. Computed
+// twice: 12 columns of a strip, and 20 rows at the top of a range.
+
+#ifndef JAX_FUSED_SSIM_CUDA_STRIP_GRAD_CUH_
+#define JAX_FUSED_SSIM_CUDA_STRIP_GRAD_CUH_
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "common/formula.h"
+#include "cuda/predicated.cuh"
+#include "cuda/strip_filter.cuh"
+#include "cuda/strip_job.cuh"
+#include "cuda/strip_load.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+template <typename Strip>
+__global__ void strip_grad_kernel(
+    const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
+
+// How a strip lies in shared memory, and where its columns are. Pixels are counted from
+// the first of the strip's row: stage 1 has the 4 of group g from kMap + 4 g on, for
+// which it reads from 5 before; stage 2 has those from kOut + 4 g on, of all groups but
+// the last kLost.
+template <typename Loader_, int kGradients_, bool kCotangent_>
+struct GradStrip {
+  using Loader = Loader_;
+  static constexpr int kGradients = kGradients_;
+  static constexpr bool kCotangent = kCotangent_;
+  static constexpr int kThreads = Loader::kThreads;  // of a stage
+  static constexpr int kStrips = 128 / kThreads;     // of a block
+  static constexpr int kBlockThreads = 2 * 128;
+  static constexpr int kBlocks = 1;  // on a multiprocessor
+
+  static constexpr int kMap = 7;
+  static constexpr int kOut = kMap + kRadius;
+  static constexpr int kPast = (kMap - kRadius) % 4;
+  static constexpr int kLost = 3;
+  static constexpr bool kWritesImage = true;
+  static constexpr int kGap = 2 * kRadius;
+  static constexpr int kHaloRows = 4 * kRadius;
+  static_assert(kOut % 4 == 0 && kMap - kRadius >= 0, "gradients are stored in fours");
+
+  // Stage 2 takes the derivatives a step late, and s and d of the row 10 above into
+  // registers a step early.
+  static constexpr int kStepsBehind = 1 + 2 * kRadius / kStepRows;
+  static constexpr int kSlots = Loader::kStepsAhead + kStepsBehind;
+  static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
+
+  // Derivatives: two steps of rows, and at the end of a row zeros for what lies above
+  // and below the map.
+  static constexpr int kMaps = 2 + kGradients;
+  static constexpr int kZeros = 16;
+  static constexpr int kMapPitch = Loader::kPitch + kZeros;
+  static constexpr int kMapRow = kMaps * kMapPitch;
+  static constexpr int kMapStep = kStepRows * kMapRow;
+  static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
+
+  // The cotangents of stage 1's pixels, two steps.
+  static constexpr int kCotangentRow = kGroup * kThreads;
+  static constexpr int kCotangentStep = kStepRows * kCotangentRow;
+  static constexpr int kCotangentBytes =
+      kCotangent ? 2 * kCotangentStep * int(sizeof(float)) : 0;
+
+  static constexpr int kStripBytes =
+      kRingBytes + kMapBytes + kCotangentBytes + Loader::kCopyBytes;
+  static constexpr int kBytes = kStrips * kStripBytes;
+
+  // A strip has `columns` of a channel; its row begins at this pixel of the virtual
+  // row.
+  static JFS_HOST_DEVICE int64_t first_pixel(int64_t strip, int columns) {
+    return strip * (columns - kGroup * kLost) - kOut;
+  }
+  // Strips for the first `pixels` of the virtual row. The map pixels that a strip
+  // counts begin, and end, one before the gradients it writes.
+  static int64_t strips(int64_t pixels, int columns) {
+    const int own = columns - kGroup * kLost;
+    return (pixels + 1 + own - 1) / own;
+  }
+  static auto kernel() { return strip_grad_kernel<GradStrip>; }
+};
+
+// A step's barrier, of the two stages of a strip. Barrier numbers are constants, which
+// tools can follow.
+template <typename Strip>
+__device__ __forceinline__ void meet(int strip) {
+  constexpr int kThreads = 2 * Strip::kThreads;
+  if constexpr (Strip::kStrips == 1) {
+    asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
+  } else {
+    static_assert(Strip::kStrips == 2, "");
+    asm volatile(
+        "{.reg .pred p; setp.ne.s32 p, %0, 0;\n"
+        "@!p bar.sync 1, %1;\n"
+        "@p bar.sync 2, %1;}" ::"r"(strip),
+        "n"(kThreads)
+        : "memory");
+  }
+}
+
+// What both stages know about the piece that they work on.
+template <typename Strip>
+struct GradPiece {
+  float* ring;
+  float* maps;
+  float* cotangents;
+  unsigned char* copies;
+  int strip;   // of the block
+  int thread;  // of the stage
+  int group, channel, offset;
+  int64_t first_pixel;
+  int begin, end;  // rows of the gradient
+  int first_row;   // of the input
+  int steps;
+
+  // The row that stage 1 completes the map for first in step 0, and stage 2 the
+  // gradient.
+  __device__ __forceinline__ int first_map_row() const { return first_row - kRadius; }
+  __device__ __forceinline__ int first_gradient_row() const {
+    return first_row - 2 * kRadius - kStepRows;
+  }
+};
+
+// Denominators of what lies beside the map: their approximate reciprocal is exactly 0,
+// and so is all that follows.
+constexpr float kOutsideMap = 3e38f;
+
+// Steps before the first whose derivatives a gradient of the piece needs.
+constexpr int kWarmUp = 1 + 2 * kRadius / kStepRows;
+
+template <typename Strip>
+__device__ __forceinline__ void stage1(
+    const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
+  using Loader = typename Strip::Loader;
+  constexpr bool kSums = !Strip::kCotangent;
+  const MapGroup at(job, p.first_pixel + Strip::kMap + kGroup * p.group);
+  float c1[kGroup], c2[kGroup];
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) {
+    const bool exists = p.group < job.groups && at.holds(job, i);
+    c1[i] = exists ? job.constants.two_c1 : kOutsideMap;
+    c2[i] = exists ? job.constants.two_c2 : kOutsideMap;
+    pin(c1[i]);
+    pin(c2[i]);
+  }
+  // Each map pixel counts in the one strip that has it in groups 1 to groups - kLost.
+  const bool counted = p.group >= 1 && p.group <= job.groups - Strip::kLost;
+  float unit = counted ? kPixelUnits : 0;
+  pin(unit);
+  const int count_begin = p.begin > job.map_y ? p.begin : job.map_y;
+  const int map_end = job.map_y + job.map_height;
+  RowSpan rows(p.first_map_row(), count_begin, p.end < map_end ? p.end : map_end);
+
+  MomentsFilter filter;
+  filter.clear();
+  PixelSum sum;
+  RingPosition<Strip::kSlots, Loader::kStepBytes> step_at(0);
+  RingPosition<2, Strip::kMapStep* int(sizeof(float))> map_at(0);
+  RingPosition<2, Strip::kCotangentStep* int(sizeof(float))> cotangent_at(0);
+  const char* const reach =
+      reinterpret_cast<const char*>(p.ring + p.offset + Strip::kMap - kRadius);
+  char* const maps = reinterpret_cast<char*>(p.maps + p.offset);
+  const char* const cotangents =
+      reinterpret_cast<const char*>(p.cotangents + kGroup * p.thread);
+
+  if constexpr (Loader::kMeetsAtStart) meet<Strip>(p.strip);
+#pragma unroll 1
+  for (int step = 0; step < p.steps; ++step) {
+    meet<Strip>(p.strip);
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      const float* const s = reinterpret_cast<const float*>(reach + step_at.offset) +
+                             r * Loader::kRowFloats;
+      float means[4][kGroup];
+      filter.push<Strip::kPast>(s, s + Loader::kPitch, means);
+
+      float v[Strip::kMaps][kGroup];
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) {
+        const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
+        const Constants<float> c = {0, c1[i], c2[i]};
+        const Terms<float> terms(m, c);
+        if constexpr (kSums) sum.add(terms, unit);
+        if constexpr (Strip::kGradients == 1) {
+          const auto g = summed_derivatives(m, terms, 1.0f);
+          v[0][i] = g.sum, v[1][i] = g.ss, v[2][i] = g.dd;
+        } else {
+          const auto g = derivatives(m, terms, 1.0f);
+          v[0][i] = g.s, v[1][i] = g.ss, v[2][i] = g.dd, v[3][i] = g.d;
+        }
+      }
+      if constexpr (kSums) {
+        sum.end_row(rows.holds());
+        rows.at += 1;
+      }
+      float* const to =
+          reinterpret_cast<float*>(maps + map_at.offset) + r * Strip::kMapRow;
+      if constexpr (Strip::kCotangent) {
+        float cotangent[kGroup];
+        read4(reinterpret_cast<const float*>(cotangents + cotangent_at.offset) +
+                  r * Strip::kCotangentRow,
+              cotangent);
+#pragma unroll
+        for (int k = 0; k < Strip::kMaps; ++k) {
+#pragma unroll
+          for (int i = 0; i < kGroup; ++i) v[k][i] *= cotangent[i];
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < Strip::kMaps; ++k)
+        store_group(to + k * Strip::kMapPitch, v[k]);
+    }
+    step_at.advance();
+    map_at.advance();
+    if constexpr (Strip::kCotangent) cotangent_at.advance();
+  }
+  if constexpr (kSums) {
+    if (job.accumulators) {
+      const bool any = counted && at.holds_any(job);
+      sum.flush(job.accumulators, any ? at.image * job.channels + p.channel : -1);
+    }
+  }
+}
+
+// From global memory through registers to shared memory: the cotangents of stage 1's
+// pixels, a step in each.
+template <typename Strip>
+class CotangentLoading {
+ public:
+  using Element = typename Strip::Loader::Element;
+
+  __device__ __forceinline__ CotangentLoading(const StripJob<Element>& job,
+                                              const GradPiece<Strip>& p)
+      : to_(p.cotangents + kGroup * p.thread),
+        rows_(p.first_map_row(), job.map_y, job.map_y + job.map_height) {
+    const MapGroup at(job, p.first_pixel + Strip::kMap + kGroup * p.group);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      exists_[i] = p.group < job.groups && at.holds(job, i);
+    }
+    from_ = job.cotangent + at.image * job.map_size +
+            (p.first_map_row() - job.map_y) * job.map_row_size +
+            int64_t{at.column} * job.channels + p.channel;
+    load(job);
+    store(job);
+  }
+
+  __device__ __forceinline__ void store(const StripJob<Element>& job) {
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      store_group(reinterpret_cast<float*>(reinterpret_cast<char*>(to_) + at_.offset) +
+                      r * Strip::kCotangentRow,
+                  v_[r]);
+    }
+    at_.advance();
+    load(job);
+  }
+
+ private:
+  __device__ __forceinline__ void load(const StripJob<Element>& job) {
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) {
+        const int64_t ahead =
+            Strip::Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
+        v_[r][i] = load_if(exists_[i] && rows_.holds(), from_ + ahead);
+      }
+      from_ += job.map_row_size;
+      rows_.at += 1;
+    }
+  }
+
+  float* const to_;
+  const Element* from_;
+  RowSpan rows_;
+  bool exists_[kGroup];
+  float v_[kStepRows][kGroup];
+  RingPosition<2, Strip::kCotangentStep* int(sizeof(float))> at_{0};
+};
+struct NoCotangent {
+  template <typename... Args>
+  __device__ __forceinline__ explicit NoCotangent(const Args&...) {}
+  template <typename Job>
+  __device__ __forceinline__ void store(const Job&) {}
+};
+
+template <typename Strip>
+__device__ __forceinline__ void stage2(
+    const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
+  using Loader = typename Strip::Loader;
+  constexpr bool kWhole = Loader::kVectors && !Loader::kInterleaved;
+  Loading<Loader, Strip::kSlots> loading(job, p.ring, p.copies, p.thread, p.first_pixel,
+                                         p.first_row, p.end + 2 * kRadius);
+  std::conditional_t<Strip::kCotangent, CotangentLoading<Strip>, NoCotangent>
+      cotangents(job, p);
+
+  // Where the thread's gradients go, and for how many rows: of its four columns, or of
+  // all four as one.
+  constexpr int kStores = kWhole ? 1 : kGroup;
+  const Place place = place_of(job, p.first_pixel + Strip::kOut + kGroup * p.group);
+  const bool any = place.image >= 0 && p.group < job.groups - Strip::kLost;
+  unsigned int stored_rows[kStores];
+#pragma unroll
+  for (int i = 0; i < kStores; ++i) {
+    stored_rows[i] = any && place.column + i < job.width ? p.end - p.begin : 0;
+  }
+  const int first_row = p.first_gradient_row() + kWarmUp * kStepRows;
+  const int64_t to = place.image * job.image_size + first_row * job.row_size +
+                     int64_t{place.column} * job.channels + p.channel;
+  float* grad1 = job.grad1 + to;
+  float* grad2 = job.grad2 + to;
+  int row = first_row - p.begin;
+  RowSpan map_rows(first_row + kRadius, job.map_y, job.map_y + job.map_height);
+
+  RingPosition<Strip::kSlots, Loader::kStepBytes> own_at(
+      (kWarmUp - 1 + Strip::kSlots - (Strip::kStepsBehind - 1)) % Strip::kSlots);
+  RingPosition<2, Strip::kMapStep* int(sizeof(float))> map_at(1 - kWarmUp % 2);
+  const char* const own =
+      reinterpret_cast<const char*>(p.ring + p.offset + Strip::kOut);
+  const char* const maps = reinterpret_cast<const char*>(p.maps);
+  const int zeros = Loader::kPitch;
+
+  float s[kStepRows][kGroup], d[kStepRows][kGroup];
+  const auto read_own = [&](int r) {
+    const float* const from =
+        reinterpret_cast<const float*>(own + own_at.offset) + r * Loader::kRowFloats;
+    read4(from, s[r]);
+    read4(from + Loader::kPitch, d[r]);
+  };
+
+  ColumnFilter filters[Strip::kMaps];
+#pragma unroll
+  for (int k = 0; k < Strip::kMaps; ++k) filters[k].clear();
+
+  loading.start(job, [&] { meet<Strip>(p.strip); });
+#pragma unroll 1
+  for (int step = 0; step < kWarmUp; ++step) {
+    meet<Strip>(p.strip);
+    loading.copy(job);
+    cotangents.store(job);
+    loading.form(job);
+  }
+#pragma unroll
+  for (int r = 0; r < kStepRows; ++r) read_own(r);
+  own_at.advance();
+
+#pragma unroll 1
+  for (int step = kWarmUp; step < p.steps; ++step) {
+    meet<Strip>(p.strip);
+    loading.copy(job);
+    cotangents.store(job);
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      if (r == kStepRows - 1) loading.form(job);
+      const float* const from = reinterpret_cast<const float*>(maps + map_at.offset) +
+                                r * Strip::kMapRow +
+                                (map_rows.holds(r) ? p.offset : zeros);
+      float e[Strip::kMaps][kGroup];
+#pragma unroll
+      for (int k = 0; k < Strip::kMaps; ++k) {
+        float reach[kReach];
+        load_reach<0>(from + k * Strip::kMapPitch, reach);
+        filters[k].push_reach(reach, e[k]);
+      }
+      float g1[kGroup], g2[kGroup];
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) {
+        const float half1 = fma(s[r][i], e[1][i], e[0][i]);
+        if constexpr (Strip::kGradients == 1) {
+          g1[i] = job.gradient_factor * fma(d[r][i], e[2][i], half1);
+        } else {
+          const float half2 = fma(d[r][i], e[2][i], e[3][i]);
+          g1[i] = job.gradient_factor * (half1 + half2);
+          g2[i] = job.gradient_factor * (half1 - half2);
+        }
+      }
+      read_own(r);
+      const auto store = [&](float* to, const float (&g)[kGroup]) {
+        if constexpr (kWhole) {
+          store4_if(static_cast<unsigned int>(row) < stored_rows[0], to, g);
+        } else {
+#pragma unroll
+          for (int i = 0; i < kGroup; ++i) {
+            const int64_t ahead =
+                Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
+            store_if(static_cast<unsigned int>(row) < stored_rows[i], to + ahead, g[i]);
+          }
+        }
+      };
+      store(grad1, g1);
+      grad1 += job.row_size;
+      if constexpr (Strip::kGradients == 2) {
+        store(grad2, g2);
+        grad2 += job.row_size;
+      }
+      row += 1;
+    }
+    map_rows.at += kStepRows;
+    own_at.advance();
+    map_at.advance();
+  }
+  wait_for_copies<0>();
+}
+
+template <typename Strip>
+__global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
+    strip_grad_kernel(
+        const __grid_constant__ StripJob<typename Strip::Loader::Element> job) {
+#if __CUDA_ARCH__ >= 800
+  using Loader = typename Strip::Loader;
+  extern __shared__ __align__(16) unsigned char shared[];
+  constexpr int kThreads = Strip::kThreads;
+  constexpr int kStageThreads = Strip::kBlockThreads / 2;
+  const int in_stage = threadIdx.x % kStageThreads;
+  const bool second = threadIdx.x >= kStageThreads;
+
+  GradPiece<Strip> p;
+  // The stages of a strip are on different quarters of the multiprocessor: what one
+  // waits for then does not hold up the other.
+  p.strip = (in_stage / kThreads + (second ? Strip::kStrips / 2 : 0)) % Strip::kStrips;
+  p.thread = in_stage % kThreads;
+  p.group = Loader::group_of(job, p.thread);
+  p.channel = Loader::channel_of(job, p.thread);
+  p.offset = Loader::offset_of(job, p.thread);
+  unsigned char* const mine = shared + p.strip * Strip::kStripBytes;
+  p.ring = reinterpret_cast<float*>(mine);
+  p.maps = reinterpret_cast<float*>(mine + Strip::kRingBytes);
+  p.cotangents = reinterpret_cast<float*>(mine + Strip::kRingBytes + Strip::kMapBytes);
+  p.copies = mine + Strip::kRingBytes + Strip::kMapBytes + Strip::kCotangentBytes;
+
+  if (!second) {
+    constexpr int kRows = 2 * kStepRows * Strip::kMaps;
+    for (int i = p.thread; i < kRows * Strip::kZeros; i += kThreads) {
+      p.maps[i / Strip::kZeros * Strip::kMapPitch + Loader::kPitch +
+             i % Strip::kZeros] = 0;
+    }
+  }
+
+  Pieces<typename Loader::Element> pieces(
+      job, static_cast<int64_t>(blockIdx.x) * Strip::kStrips + p.strip);
+  Piece piece;
+  while (pieces.next(job, piece)) {
+    p.first_pixel = Strip::first_pixel(piece.strip, kGroup * job.groups);
+    p.begin = piece.begin;
+    p.end = piece.end;
+    p.first_row = p.begin - 2 * kRadius;
+    p.steps = (p.end - p.begin + 4 * kRadius + kStepRows - 1) / kStepRows + 1;
+    meet<Strip>(p.strip);
+    if (!second) {
+      stage1(job, p);
+    } else {
+      stage2(job, p);
+    }
+  }
+#endif
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_STRIP_GRAD_CUH_

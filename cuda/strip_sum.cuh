@@ -1,0 +1,181 @@
+// SSIM along strips: its sum or its map.
+//
+// A block walks down a strip of the virtual row (cuda/strip_job.cuh), two rows a step.
+// A thread owns four neighbouring columns: it convolves s, d, s^2 and d^2 along the row
+// for them, from shared memory, and down the columns in registers, where the partial
+// sums of ten outputs wait (cuda/strip_filter.cuh). Nothing is computed twice, but for
+// ten rows at the top of a range. Global traffic a pixel of float32: 8 bytes in, and 4
+// out for the map. Arithmetic: 88 fused multiply-adds.
+//
+// Two warps a block because they meet at every step; four blocks on a multiprocessor
+// because a thread needs some 240 registers.
+
+#ifndef JAX_FUSED_SSIM_CUDA_STRIP_SUM_CUH_
+#define JAX_FUSED_SSIM_CUDA_STRIP_SUM_CUH_
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "common/formula.h"
+#include "cuda/predicated.cuh"
+#include "cuda/strip_filter.cuh"
+#include "cuda/strip_job.cuh"
+#include "cuda/strip_load.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+template <typename Strip>
+__global__ void strip_sum_kernel(
+    const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
+
+template <typename Loader_, bool kMap_>
+struct SumStrip {
+  using Loader = Loader_;
+  static constexpr bool kMap = kMap_;
+  static constexpr int kThreads = Loader::kThreads;
+  static constexpr int kBlockThreads = kThreads;
+  static constexpr int kBlocks = 256 / kThreads;  // on a multiprocessor
+  static constexpr int kStrips = 1;               // of a block
+  static constexpr int kSlots = 1 + Loader::kStepsAhead;
+  static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
+  static constexpr int kBytes = kRingBytes + Loader::kCopyBytes;
+
+  // Pixels of a strip's row before the first one it computes. Sums: so many that the
+  // window's reach is aligned for wide loads. Maps: so many that stores are.
+  static constexpr int kBefore = kMap ? 8 : kRadius;
+  static constexpr int kPast = kBefore - kRadius;
+
+  static constexpr bool kWritesImage = false;  // but the map
+  static constexpr int kGap = 8;
+  static constexpr int kHaloRows = 2 * kRadius;
+
+  // A strip has `columns` of a channel; its row begins at this pixel of the virtual
+  // row.
+  static JFS_HOST_DEVICE int64_t first_pixel(int64_t strip, int columns) {
+    return strip * columns - 8;
+  }
+  // Strips for the first `pixels` of the virtual row.
+  static int64_t strips(int64_t pixels, int columns) {
+    return (pixels + 8 - kBefore + columns - 1) / columns;
+  }
+  static auto kernel() { return strip_sum_kernel<SumStrip>; }
+};
+
+// Where four neighbours of a row go: as one store where they all exist and `aligned`
+// says that they may, one by one otherwise.
+template <bool kWhole>
+struct GroupStore {
+  bool whole, part[kGroup];
+
+  __device__ __forceinline__ GroupStore(const bool (&exists)[kGroup], bool aligned)
+      : whole(kWhole && aligned && exists[0] && exists[kGroup - 1]) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) part[i] = exists[i] && !whole;
+  }
+  template <typename T>
+  __device__ __forceinline__ void operator()(T* to, int64_t stride,
+                                             const float (&v)[kGroup], bool row) const {
+    if constexpr (kWhole) store4_if(whole && row, to, v);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) store_if(part[i] && row, to + i * stride, v[i]);
+  }
+};
+
+template <typename Strip>
+__global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
+    strip_sum_kernel(
+        const __grid_constant__ StripJob<typename Strip::Loader::Element> job) {
+#if __CUDA_ARCH__ >= 800
+  using Loader = typename Strip::Loader;
+  using Element = typename Loader::Element;
+  constexpr bool kMap = Strip::kMap;
+  extern __shared__ __align__(16) unsigned char shared[];
+  float* const ring = reinterpret_cast<float*>(shared);
+  unsigned char* const copies = shared + Strip::kRingBytes;
+  const int thread = threadIdx.x;
+  const int group = Loader::group_of(job, thread);
+  const int channel = Loader::channel_of(job, thread);
+  const float* const reach =
+      ring + Loader::offset_of(job, thread) + Strip::kBefore - kRadius;
+
+  Pieces<Element> pieces(job, blockIdx.x);
+  Piece piece;
+  while (pieces.next(job, piece)) {
+    const int64_t first_pixel = Strip::first_pixel(piece.strip, kGroup * job.groups);
+    // The input row of output row 0 is centred on map_y.
+    const int first_row = piece.begin + job.map_y - kRadius;
+    const int steps =
+        (piece.end - piece.begin + 2 * kRadius + kStepRows - 1) / kStepRows;
+
+    __syncthreads();
+    Loading<Loader, Strip::kSlots> loading(job, ring, copies, thread, first_pixel,
+                                           first_row, piece.end + job.map_y + kRadius);
+
+    const MapGroup at(job, first_pixel + Strip::kBefore + kGroup * group);
+    bool exists[kGroup];
+    float unit[kGroup];
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      exists[i] = group < job.groups && at.holds(job, i);
+      unit[i] = exists[i] ? kPixelUnits : 0;
+      if constexpr (!kMap) pin(unit[i]);
+    }
+    const GroupStore<Loader::kVectors && !Loader::kInterleaved> store_map(
+        exists, job.map_aligned);
+    Element* to = job.map + at.image * job.map_size +
+                  (piece.begin - 2 * kRadius) * job.map_row_size +
+                  int64_t{at.column} * job.channels + channel;
+
+    MomentsFilter filter;
+    filter.clear();
+    PixelSum sum;
+    RowSpan out(-2 * kRadius, 0, piece.end - piece.begin);
+    RingPosition<Strip::kSlots, Loader::kStepBytes> step_at(0);
+    loading.start(job, [] { __syncthreads(); });
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) {
+      __syncthreads();
+      loading.copy(job);
+#pragma unroll
+      for (int r = 0; r < kStepRows; ++r) {
+        if (r == kStepRows - 1) loading.form(job);
+        const float* const s =
+            reinterpret_cast<const float*>(reinterpret_cast<const char*>(reach) +
+                                           step_at.offset) +
+            r * Loader::kRowFloats;
+        float means[4][kGroup];
+        filter.push<Strip::kPast>(s, s + Loader::kPitch, means);
+        float map[kGroup];
+#pragma unroll
+        for (int i = 0; i < kGroup; ++i) {
+          const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
+          const Terms<float> terms(m, job.constants);
+          if constexpr (kMap) {
+            map[i] = 1 - 2 * terms.half_dissimilarity(1.0f);
+          } else {
+            sum.add(terms, unit[i]);
+          }
+        }
+        if constexpr (kMap) {
+          store_map(to, Loader::kInterleaved ? job.channels : 1, map, out.holds());
+          to += job.map_row_size;
+        } else {
+          sum.end_row(out.holds());
+        }
+        out.at += 1;
+      }
+      step_at.advance();
+    }
+    wait_for_copies<0>();
+    if constexpr (!kMap) {
+      const bool any = group < job.groups && at.holds_any(job);
+      sum.flush(job.accumulators, any ? at.image * job.channels + channel : -1);
+    }
+  }
+#endif
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_STRIP_SUM_CUH_
