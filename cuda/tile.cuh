@@ -34,12 +34,14 @@ namespace jax_fused_ssim::cuda {
 
 // Pixels a block owns, its threads, and the outputs a thread has in a row (columns) and
 // in a column (rows), in the convolution of the images (1) and of the derivatives (2).
-template <int width, int height, int threads, int columns1, int rows1, int columns2,
-          int rows2>
+// `blocks` are to have registers on a multiprocessor at once.
+template <int width, int height, int threads, int blocks, int columns1, int rows1,
+          int columns2, int rows2>
 struct Shape {
   static constexpr int kWidth = width;
   static constexpr int kHeight = height;
   static constexpr int kThreads = threads;
+  static constexpr int kBlocks = blocks;
   static constexpr int kColumns1 = columns1;
   static constexpr int kRows1 = rows1;
   static constexpr int kColumns2 = columns2;
@@ -49,16 +51,16 @@ struct Shape {
 // Shared memory: 64 KB is all a block of compute capability 7.5 has; half of that for
 // the value, and 49 KB for one float gradient, leave room for two blocks on 7.5 and on
 // chips with 100 KB. 32 x 24 cuts three planes of 256 x 256 into 264 tiles, two for
-// each of the 132 multiprocessors of an H100, and divides 1920 x 1080. Sums are rounded
-// per tile, so the shape may not depend on the device or the batch.
+// each of the 132 multiprocessors of an H100, and divides 1920 x 1080. Sums of
+// doubles are rounded per tile, so the shape may not depend on the device or the batch.
 template <typename T, int kGradients>
-struct TileShape : Shape<32, 24, 256, 6, 6, 4, 6> {};
+struct TileShape : Shape<32, 24, 256, 3, 6, 6, 4, 6> {};
 template <>
-struct TileShape<float, 0> : Shape<32, 24, 128, 8, 6, 0, 0> {};
+struct TileShape<float, 0> : Shape<32, 24, 128, 7, 8, 6, 0, 0> {};
 template <>
-struct TileShape<double, 0> : Shape<16, 16, 128, 4, 4, 0, 0> {};
+struct TileShape<double, 0> : Shape<16, 16, 128, 4, 4, 4, 0, 0> {};
 template <int kGradients>
-struct TileShape<double, kGradients> : Shape<16, 16, 192, 4, 4, 4, 4> {};
+struct TileShape<double, kGradients> : Shape<16, 16, 192, 2, 4, 4, 4, 4> {};
 
 // How a tile lies in shared memory, in elements of T after the partial sums of the
 // warps: s and d; then the row-filtered moments, which the derivative maps and their
@@ -504,7 +506,7 @@ class Tile {
 };
 
 template <typename Element, int kGradients, typename Shape>
-__global__ void __launch_bounds__(Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     tile_kernel(const TileJob<Element> job) {
   extern __shared__ __align__(16) unsigned char shared[];
   Tile<Element, kGradients, Shape> tile(job, shared);
