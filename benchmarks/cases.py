@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 RADIUS = 5
+# Of images that a run rotates: small ones by the thousand take long to make.
+MOST_PAIRS = 512
 
 SIZES = (
     (1, 3, 256, 256),
@@ -81,7 +83,7 @@ class Images:
     def __init__(self, size: tuple[int, ...], dtype: str, cache: int) -> None:
         self.size, self.dtype = size, dtype
         pair = bytes_moved("value", size, dtype)
-        self.count = min(max(1, math.ceil(2 * cache / pair)), 512)
+        self.count = min(max(1, math.ceil(2 * cache / pair)), MOST_PAIRS)
         self.bytes = self.count * pair
 
         @jax.jit

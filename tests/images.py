@@ -46,7 +46,7 @@ def pairs():
     """Name: the pair, and the tolerances that float32 must meet on it: the relative L2
     error of the gradient and the largest error of the map."""
     chelsea = photograph("chelsea")[:, 50:250, 100:351]
-    astronaut = photograph("astronaut")[:, 100:300, 100:401]
+    astronaut = photograph("astronaut")[:, :400]
     return {
         "noise": ((noise((3, 83, 97), 1), noise((3, 83, 97), 2)), 1e-6, 1e-5),
         "photograph and noise": ((chelsea, noisy(chelsea)), 1e-6, 5e-5),

@@ -10,6 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[1]
+MOST_PAIRS = 512
 OPS = ["value", "value_and_grad", "value_and_grad_both", "map", "map_and_vjp"]
 LIBRARIES = ["jax_fused_ssim", "plain_jax", "dm_pix", "scikit_image"]
 
@@ -71,6 +72,7 @@ def test_measures_every_operation_once(data):
 
 
 def test_measurements_are_plausible(data):
+    image = 96 * 256 * 4
     for m in data["measurements"]:
         for times in filter(None, (m["call"], m["kernel"])):
             assert 0 < times["min"] <= times["q1"] <= times["median"]
@@ -81,7 +83,8 @@ def test_measurements_are_plausible(data):
         assert m["pixels_per_s"] == pytest.approx(96 * 256 / m["call"]["median"])
         assert m["share_of_copy"] > 0
         assert m["share_of_fma"] > 0
-        assert m["rotated_bytes"] > data["machine"]["cache_bytes"]
+        most = MOST_PAIRS * 2 * image
+        assert m["rotated_bytes"] >= min(2 * data["machine"]["cache_bytes"], most)
 
 
 def test_memory_above_the_images(data):
