@@ -53,7 +53,7 @@ bench: $(bench_env)
 lint: $(VENV)/linters
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/clang-format --dry-run -Werror $(NATIVE)
+	$(VENV)/bin/clang-format --dry-run -Werror $(NATIVE) $(wildcard benchmarks/*.cu)
 
 clean:
 	rm -rf $(VENV) build dist

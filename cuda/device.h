@@ -5,14 +5,18 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+
 namespace jax_fused_ssim::cuda {
 
 struct Device {
   int major = 0;  // of the compute capability
   int multiprocessors = 0;
-  int shared_bytes = 0;  // that one block can have
+  int shared_bytes = 0;            // that one block can have
+  bool overlaps_launches = false;  // see cuda/launch.cuh
 
-  static cudaError_t current(Device* device) {
+  // Of the current device; `stream` is one of its streams.
+  static cudaError_t current(cudaStream_t stream, Device* device) {
     int id = 0;
     cudaError_t error = cudaGetDevice(&id);
     const auto get = [&](int* value, cudaDeviceAttr attribute) {
@@ -21,6 +25,16 @@ struct Device {
     get(&device->major, cudaDevAttrComputeCapabilityMajor);
     get(&device->multiprocessors, cudaDevAttrMultiProcessorCount);
     get(&device->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    device->overlaps_launches = device->major >= 9;
+    // Neither the runtime nor the driver of CUDA 12.2 and older can capture such
+    // launches.
+    int driver = 0;
+    if (error == cudaSuccess) error = cudaDriverGetVersion(&driver);
+    if (error == cudaSuccess && std::min(driver, CUDART_VERSION) < 12030) {
+      cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+      error = cudaStreamIsCapturing(stream, &capturing);
+      device->overlaps_launches &= capturing == cudaStreamCaptureStatusNone;
+    }
     return error;
   }
 };

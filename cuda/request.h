@@ -17,7 +17,8 @@ struct Request {
   const void* img1 = nullptr;
   const void* img2 = nullptr;
   const void* cotangent = nullptr;
-  PlaneSum* accumulators = nullptr;  // zeroed; receives the sums of 1 - SSIM
+  // Receives the sums of 1 - SSIM. The launch before clears it: see cuda/launch.cuh.
+  PlaneSum* accumulators = nullptr;
   void* map = nullptr;
   void* grad1 = nullptr;
   void* grad2 = nullptr;  // only with grad1
@@ -26,7 +27,8 @@ struct Request {
 // cuda/tile.cuh: any request. Defined for __half, __nv_bfloat16, float and double, each
 // in a file of its own so that they build side by side.
 template <typename Element>
-cudaError_t launch_tile(cudaStream_t stream, const Request& request);
+cudaError_t launch_tile(cudaStream_t stream, const Device& device,
+                        const Request& request);
 
 // cuda/strip_*.cuh: large images. Defined for __half, __nv_bfloat16 and float.
 enum class Fit { kImpossible, kPossible, kBest };
@@ -34,8 +36,8 @@ template <typename Element>
 Fit strip_fit(const Request& request, const Device& device);
 // Only what fits.
 template <typename Element>
-cudaError_t launch_strip(cudaStream_t stream, const Request& request,
-                         const Device& device);
+cudaError_t launch_strip(cudaStream_t stream, const Device& device,
+                         const Request& request);
 
 }  // namespace jax_fused_ssim::cuda
 

@@ -1,9 +1,8 @@
 // The ops of cuda/ssim.h: which kernel, and the ends of a sum.
 //
-// A sum is three steps on the stream: clear one accumulator a plane, let the main
-// kernel add to them with integer atomics (common/plane_sum.h), convert them. The
-// conversion is a launch of its own because the last block of the main kernel to finish
-// would have to wait for the memory of all others, which takes no less time.
+// A sum is three launches: clear one accumulator a plane, let the main kernel add to
+// them with integer atomics (common/plane_sum.h), convert them. They overlap
+// (cuda/launch.cuh): the main kernel needs the accumulators at its end only.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -14,15 +13,26 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cuda/launch.cuh"
 #include "cuda/request.h"
 #include "cuda/ssim.h"
 
 namespace jax_fused_ssim::cuda {
 namespace {
 
+__global__ void clear_sums(PlaneSum* accumulators, int64_t planes) {
+  let_next_launch_begin();
+  const int64_t threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+       i < planes; i += threads) {
+    accumulators[i] = {};
+  }
+}
+
 template <typename T>
 __global__ void finish_sums(const PlaneSum* accumulators, int64_t planes, double scale,
                             T* sums) {
+  wait_for_launch_before();
   const int64_t threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
        i < planes; i += threads) {
@@ -34,32 +44,56 @@ __global__ void finish_sums(const PlaneSum* accumulators, int64_t planes, double
 // depend on the size of the batch. For tests, JAX_FUSED_SSIM_CUDA_KERNEL=tile or =strip
 // takes that one wherever it is possible; other values mean nothing.
 template <typename Element>
-cudaError_t launch(cudaStream_t stream, const Request& request) {
-  Device device;
-  const cudaError_t error = Device::current(&device);
-  if (error != cudaSuccess) return error;
+cudaError_t launch_main(cudaStream_t stream, const Device& device,
+                        const Request& request) {
   const char* const wanted = std::getenv("JAX_FUSED_SSIM_CUDA_KERNEL");
   Fit fit = strip_fit<Element>(request, device);
   if (wanted && fit != Fit::kImpossible) {
     if (!std::strcmp(wanted, "tile")) fit = Fit::kPossible;
     if (!std::strcmp(wanted, "strip")) fit = Fit::kBest;
   }
-  if (fit == Fit::kBest) return launch_strip<Element>(stream, request, device);
-  return launch_tile<Element>(stream, request);
+  if (fit == Fit::kBest) return launch_strip<Element>(stream, device, request);
+  return launch_tile<Element>(stream, device, request);
 }
 
-cudaError_t launch(cudaStream_t stream, DType dtype, const Request& request) {
+cudaError_t launch_main(cudaStream_t stream, const Device& device, DType dtype,
+                        const Request& request) {
   switch (dtype) {
     case DType::kF16:
-      return launch<__half>(stream, request);
+      return launch_main<__half>(stream, device, request);
     case DType::kBF16:
-      return launch<__nv_bfloat16>(stream, request);
+      return launch_main<__nv_bfloat16>(stream, device, request);
     case DType::kF32:
-      return launch<float>(stream, request);
+      return launch_main<float>(stream, device, request);
     case DType::kF64:
-      return launch_tile<double>(stream, request);
+      return launch_tile<double>(stream, device, request);
   }
   return cudaErrorInvalidValue;
+}
+
+cudaError_t run(cudaStream_t stream, DType dtype, const Request& request, void* sums) {
+  Device device;
+  cudaError_t error = Device::current(stream, &device);
+  if (error != cudaSuccess) return error;
+  PlaneSum* const accumulators = request.accumulators;
+  if (!accumulators) return launch_main(stream, device, dtype, request);
+
+  const int64_t planes = request.problem.planes();
+  const double scale = request.problem.scale;
+  constexpr int kThreads = 128;
+  constexpr int64_t kMostBlocks = 1 << 20;
+  const Grid grid = {std::min((planes + kThreads - 1) / kThreads, kMostBlocks),
+                     kThreads};
+  error = launch(stream, device, false, clear_sums, grid, accumulators, planes);
+  if (error != cudaSuccess) return error;
+  error = launch_main(stream, device, dtype, request);
+  if (error != cudaSuccess) return error;
+  if (dtype == DType::kF64) {
+    return launch(stream, device, true, finish_sums<double>, grid, accumulators, planes,
+                  scale, static_cast<double*>(sums));
+  }
+  return launch(stream, device, true, finish_sums<float>, grid, accumulators, planes,
+                scale, static_cast<float*>(sums));
 }
 
 Request request_for(const Problem& problem, const Images& images) {
@@ -80,37 +114,19 @@ cudaError_t ssim_sum(cudaStream_t stream, const Problem& problem, const Images& 
 cudaError_t ssim_sum_grad(cudaStream_t stream, const Problem& problem,
                           const Images& images, PlaneSum* accumulators, void* sums,
                           void* grad1, void* grad2) {
-  const int64_t planes = problem.planes();
-  if (planes == 0) return cudaSuccess;
-  cudaError_t error =
-      cudaMemsetAsync(accumulators, 0, planes * sizeof(PlaneSum), stream);
-  if (error != cudaSuccess) return error;
-
+  if (problem.planes() == 0) return cudaSuccess;
   Request request = request_for(problem, images);
   request.accumulators = accumulators;
   request.grad1 = grad1;
   request.grad2 = grad2;
-  error = launch(stream, images.dtype, request);
-  if (error != cudaSuccess) return error;
-
-  constexpr int kThreads = 128;
-  const auto blocks = static_cast<unsigned int>(
-      std::min<int64_t>((planes + kThreads - 1) / kThreads, 1 << 20));
-  if (images.dtype == DType::kF64) {
-    finish_sums<<<blocks, kThreads, 0, stream>>>(accumulators, planes, problem.scale,
-                                                 static_cast<double*>(sums));
-  } else {
-    finish_sums<<<blocks, kThreads, 0, stream>>>(accumulators, planes, problem.scale,
-                                                 static_cast<float*>(sums));
-  }
-  return cudaGetLastError();
+  return run(stream, images.dtype, request, sums);
 }
 
 cudaError_t ssim_map(cudaStream_t stream, const Problem& problem, const Images& images,
                      void* map) {
   Request request = request_for(problem, images);
   request.map = map;
-  return launch(stream, images.dtype, request);
+  return run(stream, images.dtype, request, nullptr);
 }
 
 cudaError_t ssim_map_grad(cudaStream_t stream, const Problem& problem,
@@ -120,7 +136,7 @@ cudaError_t ssim_map_grad(cudaStream_t stream, const Problem& problem,
   request.cotangent = cotangent;
   request.grad1 = grad1;
   request.grad2 = grad2;
-  return launch(stream, images.dtype, request);
+  return run(stream, images.dtype, request, nullptr);
 }
 
 int driver_version() {

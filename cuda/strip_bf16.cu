@@ -3,7 +3,7 @@
 namespace jax_fused_ssim::cuda {
 
 template Fit strip_fit<__nv_bfloat16>(const Request&, const Device&);
-template cudaError_t launch_strip<__nv_bfloat16>(cudaStream_t, const Request&,
-                                                 const Device&);
+template cudaError_t launch_strip<__nv_bfloat16>(cudaStream_t, const Device&,
+                                                 const Request&);
 
 }  // namespace jax_fused_ssim::cuda

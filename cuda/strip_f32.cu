@@ -3,6 +3,6 @@
 namespace jax_fused_ssim::cuda {
 
 template Fit strip_fit<float>(const Request&, const Device&);
-template cudaError_t launch_strip<float>(cudaStream_t, const Request&, const Device&);
+template cudaError_t launch_strip<float>(cudaStream_t, const Device&, const Request&);
 
 }  // namespace jax_fused_ssim::cuda

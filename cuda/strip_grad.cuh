@@ -71,14 +71,7 @@ struct GradStrip {
   static constexpr int kMapStep = kStepRows * kMapRow;
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
-  // The cotangents of stage 1's pixels, two steps.
-  static constexpr int kCotangentRow = kGroup * kThreads;
-  static constexpr int kCotangentStep = kStepRows * kCotangentRow;
-  static constexpr int kCotangentBytes =
-      kCotangent ? 2 * kCotangentStep * int(sizeof(float)) : 0;
-
-  static constexpr int kStripBytes =
-      kRingBytes + kMapBytes + kCotangentBytes + Loader::kCopyBytes;
+  static constexpr int kStripBytes = kRingBytes + kMapBytes + Loader::kCopyBytes;
   static constexpr int kBytes = kStrips * kStripBytes;
 
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
@@ -118,11 +111,11 @@ template <typename Strip>
 struct GradPiece {
   float* ring;
   float* maps;
-  float* cotangents;
   unsigned char* copies;
   int strip;   // of the block
   int thread;  // of the stage
   int group, channel, offset;
+  int first_channel;
   int64_t first_pixel;
   int begin, end;  // rows of the gradient
   int first_row;   // of the input
@@ -142,6 +135,59 @@ constexpr float kOutsideMap = 3e38f;
 
 // Steps before the first whose derivatives a gradient of the piece needs.
 constexpr int kWarmUp = 1 + 2 * kRadius / kStepRows;
+
+// The cotangents of a thread's map pixels, read a step before they are used.
+template <typename Strip>
+class Cotangents {
+ public:
+  using Element = typename Strip::Loader::Element;
+
+  __device__ __forceinline__ Cotangents(const StripJob<Element>& job,
+                                        const GradPiece<Strip>& p, const MapGroup& at)
+      : rows_(p.first_map_row(), job.map_y, job.map_y + job.map_height) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      exists_[i] = p.group < job.groups && at.holds(job, i);
+    }
+    from_ = job.cotangent + at.image * job.map_size +
+            (p.first_map_row() - job.map_y) * job.map_row_size +
+            int64_t{at.column} * job.channels + p.channel;
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) read(job, r);
+  }
+
+  // Multiplies the maps of row r of the step, and reads what the next step needs.
+  __device__ __forceinline__ void apply(const StripJob<Element>& job, int r,
+                                        float (&maps)[Strip::kMaps][kGroup]) {
+#pragma unroll
+    for (int k = 0; k < Strip::kMaps; ++k) {
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) maps[k][i] *= v_[r][i];
+    }
+    read(job, r);
+  }
+
+ private:
+  __device__ __forceinline__ void read(const StripJob<Element>& job, int r) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      const int64_t ahead =
+          Strip::Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
+      v_[r][i] = load_if(exists_[i] && rows_.holds(), from_ + ahead);
+    }
+    from_ += job.map_row_size;
+    rows_.at += 1;
+  }
+
+  const Element* from_;
+  RowSpan rows_;
+  bool exists_[kGroup];
+  float v_[kStepRows][kGroup];
+};
+struct NoCotangents {
+  template <typename... Args>
+  __device__ __forceinline__ explicit NoCotangents(const Args&...) {}
+};
 
 template <typename Strip>
 __device__ __forceinline__ void stage1(
@@ -166,17 +212,17 @@ __device__ __forceinline__ void stage1(
   const int map_end = job.map_y + job.map_height;
   RowSpan rows(p.first_map_row(), count_begin, p.end < map_end ? p.end : map_end);
 
+  std::conditional_t<Strip::kCotangent, Cotangents<Strip>, NoCotangents> cotangents(
+      job, p, at);
+
   MomentsFilter filter;
   filter.clear();
   PixelSum sum;
   RingPosition<Strip::kSlots, Loader::kStepBytes> step_at(0);
   RingPosition<2, Strip::kMapStep* int(sizeof(float))> map_at(0);
-  RingPosition<2, Strip::kCotangentStep* int(sizeof(float))> cotangent_at(0);
   const char* const reach =
       reinterpret_cast<const char*>(p.ring + p.offset + Strip::kMap - kRadius);
   char* const maps = reinterpret_cast<char*>(p.maps + p.offset);
-  const char* const cotangents =
-      reinterpret_cast<const char*>(p.cotangents + kGroup * p.thread);
 
   if constexpr (Loader::kMeetsAtStart) meet<Strip>(p.strip);
 #pragma unroll 1
@@ -210,24 +256,13 @@ __device__ __forceinline__ void stage1(
       }
       float* const to =
           reinterpret_cast<float*>(maps + map_at.offset) + r * Strip::kMapRow;
-      if constexpr (Strip::kCotangent) {
-        float cotangent[kGroup];
-        read4(reinterpret_cast<const float*>(cotangents + cotangent_at.offset) +
-                  r * Strip::kCotangentRow,
-              cotangent);
-#pragma unroll
-        for (int k = 0; k < Strip::kMaps; ++k) {
-#pragma unroll
-          for (int i = 0; i < kGroup; ++i) v[k][i] *= cotangent[i];
-        }
-      }
+      if constexpr (Strip::kCotangent) cotangents.apply(job, r, v);
 #pragma unroll
       for (int k = 0; k < Strip::kMaps; ++k)
         store_group(to + k * Strip::kMapPitch, v[k]);
     }
     step_at.advance();
     map_at.advance();
-    if constexpr (Strip::kCotangent) cotangent_at.advance();
   }
   if constexpr (kSums) {
     if (job.accumulators) {
@@ -237,78 +272,14 @@ __device__ __forceinline__ void stage1(
   }
 }
 
-// From global memory through registers to shared memory: the cotangents of stage 1's
-// pixels, a step in each.
-template <typename Strip>
-class CotangentLoading {
- public:
-  using Element = typename Strip::Loader::Element;
-
-  __device__ __forceinline__ CotangentLoading(const StripJob<Element>& job,
-                                              const GradPiece<Strip>& p)
-      : to_(p.cotangents + kGroup * p.thread),
-        rows_(p.first_map_row(), job.map_y, job.map_y + job.map_height) {
-    const MapGroup at(job, p.first_pixel + Strip::kMap + kGroup * p.group);
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      exists_[i] = p.group < job.groups && at.holds(job, i);
-    }
-    from_ = job.cotangent + at.image * job.map_size +
-            (p.first_map_row() - job.map_y) * job.map_row_size +
-            int64_t{at.column} * job.channels + p.channel;
-    load(job);
-    store(job);
-  }
-
-  __device__ __forceinline__ void store(const StripJob<Element>& job) {
-#pragma unroll
-    for (int r = 0; r < kStepRows; ++r) {
-      store_group(reinterpret_cast<float*>(reinterpret_cast<char*>(to_) + at_.offset) +
-                      r * Strip::kCotangentRow,
-                  v_[r]);
-    }
-    at_.advance();
-    load(job);
-  }
-
- private:
-  __device__ __forceinline__ void load(const StripJob<Element>& job) {
-#pragma unroll
-    for (int r = 0; r < kStepRows; ++r) {
-#pragma unroll
-      for (int i = 0; i < kGroup; ++i) {
-        const int64_t ahead =
-            Strip::Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
-        v_[r][i] = load_if(exists_[i] && rows_.holds(), from_ + ahead);
-      }
-      from_ += job.map_row_size;
-      rows_.at += 1;
-    }
-  }
-
-  float* const to_;
-  const Element* from_;
-  RowSpan rows_;
-  bool exists_[kGroup];
-  float v_[kStepRows][kGroup];
-  RingPosition<2, Strip::kCotangentStep* int(sizeof(float))> at_{0};
-};
-struct NoCotangent {
-  template <typename... Args>
-  __device__ __forceinline__ explicit NoCotangent(const Args&...) {}
-  template <typename Job>
-  __device__ __forceinline__ void store(const Job&) {}
-};
-
 template <typename Strip>
 __device__ __forceinline__ void stage2(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
   using Loader = typename Strip::Loader;
   constexpr bool kWhole = Loader::kVectors && !Loader::kInterleaved;
   Loading<Loader, Strip::kSlots> loading(job, p.ring, p.copies, p.thread, p.first_pixel,
-                                         p.first_row, p.end + 2 * kRadius);
-  std::conditional_t<Strip::kCotangent, CotangentLoading<Strip>, NoCotangent>
-      cotangents(job, p);
+                                         p.first_channel, p.first_row,
+                                         p.end + 2 * kRadius);
 
   // Where the thread's gradients go, and for how many rows: of its four columns, or of
   // all four as one.
@@ -353,7 +324,6 @@ __device__ __forceinline__ void stage2(
   for (int step = 0; step < kWarmUp; ++step) {
     meet<Strip>(p.strip);
     loading.copy(job);
-    cotangents.store(job);
     loading.form(job);
   }
 #pragma unroll
@@ -364,7 +334,6 @@ __device__ __forceinline__ void stage2(
   for (int step = kWarmUp; step < p.steps; ++step) {
     meet<Strip>(p.strip);
     loading.copy(job);
-    cotangents.store(job);
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       if (r == kStepRows - 1) loading.form(job);
@@ -435,14 +404,11 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   // waits for then does not hold up the other.
   p.strip = (in_stage / kThreads + (second ? Strip::kStrips / 2 : 0)) % Strip::kStrips;
   p.thread = in_stage % kThreads;
-  p.group = Loader::group_of(job, p.thread);
-  p.channel = Loader::channel_of(job, p.thread);
   p.offset = Loader::offset_of(job, p.thread);
   unsigned char* const mine = shared + p.strip * Strip::kStripBytes;
   p.ring = reinterpret_cast<float*>(mine);
   p.maps = reinterpret_cast<float*>(mine + Strip::kRingBytes);
-  p.cotangents = reinterpret_cast<float*>(mine + Strip::kRingBytes + Strip::kMapBytes);
-  p.copies = mine + Strip::kRingBytes + Strip::kMapBytes + Strip::kCotangentBytes;
+  p.copies = mine + Strip::kRingBytes + Strip::kMapBytes;
 
   if (!second) {
     constexpr int kRows = 2 * kStepRows * Strip::kMaps;
@@ -457,6 +423,9 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   Piece piece;
   while (pieces.next(job, piece)) {
     p.first_pixel = Strip::first_pixel(piece.strip, kGroup * job.groups);
+    p.first_channel = piece.first_channel;
+    p.group = Loader::group_of(job, p.thread, p.first_channel);
+    p.channel = p.first_channel + Loader::channel_of(job, p.thread);
     p.begin = piece.begin;
     p.end = piece.end;
     p.first_row = p.begin - 2 * kRadius;

@@ -4,10 +4,11 @@
 // a gap of pixels that no image has: as wide as the window reaches, so that nothing of
 // one image gets into the results of another, and to a multiple of 4, so that four
 // neighbours aligned in the virtual row are so in memory when the width is a multiple
-// of 4. Strips are cut from the virtual row without regard to the images; strips times
-// rows is the work, cut into as many equal ranges as strips run at a time. So any width
-// fits, and no multiprocessor idles at the end. No result depends on where a strip
-// begins: a pixel is always computed from the same numbers in the same order.
+// of 4. Strips are cut from the virtual row without regard to the images, of each up to
+// four channels where these are interleaved; the rows of all strips are the work, cut
+// into equal ranges, as many as strips run at a time. So any width fits, and no
+// multiprocessor idles at the end. No result depends on where a strip begins: a pixel
+// is always computed from the same numbers in the same order.
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_JOB_CUH_
 #define JAX_FUSED_SSIM_CUDA_STRIP_JOB_CUH_
@@ -19,6 +20,7 @@
 #include "common/formula.h"
 #include "common/plane_sum.h"
 #include "common/problem.h"
+#include "cuda/launch.cuh"
 #include "cuda/leading.cuh"
 #include "cuda/strip_filter.cuh"
 
@@ -26,6 +28,30 @@ namespace jax_fused_ssim::cuda {
 
 // Rows from one barrier to the next.
 constexpr int kStepRows = 2;
+
+// The rows of all strips, one strip below the other, cut into a range for each strip
+// that runs at a time: runs of `run_rows` rows, each cut into `run_ranges` ranges of
+// nearly equal length.
+struct Cut {
+  int64_t ranges, run_ranges, run_rows;
+  int64_t least_rows, longer;  // of a range; the first so many have a row more
+
+  Cut() = default;
+  Cut(int64_t runs, int64_t run_ranges_, int64_t run_rows_)
+      : ranges(runs * run_ranges_),
+        run_ranges(run_ranges_),
+        run_rows(run_rows_),
+        least_rows(run_rows_ / run_ranges_),
+        longer(run_rows_ % run_ranges_) {}
+
+  // The first row of a range, or what comes after the last one.
+  __device__ __forceinline__ int64_t begin(int64_t range) const {
+    uint64_t run = static_cast<uint64_t>(range);
+    const int64_t in_run = take_index(run, run_ranges);
+    return static_cast<int64_t>(run) * run_rows + in_run * least_rows +
+           (in_run < longer ? in_run : longer);
+  }
+};
 
 template <typename Element>
 struct StripJob {
@@ -41,12 +67,13 @@ struct StripJob {
   int64_t images, pitch;
   int64_t row_size, image_size, map_row_size, map_size;  // elements
   int height, width, channels, map_height, map_width;
-  int map_y, map_x;  // image pixel that map pixel (0, 0) is centred on
-  bool map_aligned;  // rows of the map may be written 4 pixels at a time
-  int groups;        // of 4 columns that a strip has of each channel
-  int64_t rows;      // of a strip
-  int64_t work;      // rows of all strips
-  int64_t ranges;
+  int map_y, map_x;   // image pixel that map pixel (0, 0) is centred on
+  bool map_aligned;   // rows of the map may be written 4 pixels at a time
+  int parts;          // strips that share their pixels, and divide the channels
+  int part_channels;  // of a strip; the last part's may not all exist
+  int groups;         // of 4 columns that a strip has of each of them
+  int64_t rows;       // of a strip
+  Cut cut;
   Constants<float> constants;
   float gradient_factor;
 };
@@ -91,9 +118,11 @@ struct MapGroup {
   }
 };
 
-// A part of a range: rows [begin, end) of a strip.
+// A piece of a range: rows [begin, end) of a strip, which has the channels from
+// first_channel on.
 struct Piece {
-  int64_t strip;
+  int64_t strip;  // along the virtual row
+  int first_channel;
   int begin, end;
 };
 
@@ -102,12 +131,16 @@ template <typename Element>
 class Pieces {
  public:
   __device__ __forceinline__ Pieces(const StripJob<Element>& job, int64_t index)
-      : at_(job.work * index / job.ranges), end_(job.work * (index + 1) / job.ranges) {}
+      : at_(job.cut.begin(index)),
+        end_(index < job.cut.ranges ? job.cut.begin(index + 1) : at_) {}
 
   __device__ __forceinline__ bool next(const StripJob<Element>& job, Piece& piece) {
     if (at_ >= end_) return false;
-    piece.strip = at_ / job.rows;
-    const int64_t begin = at_ - piece.strip * job.rows;
+    uint64_t strip = static_cast<uint64_t>(at_);
+    const int64_t begin = take_index(strip, job.rows);
+    piece.first_channel =
+        static_cast<int>(take_index(strip, job.parts)) * job.part_channels;
+    piece.strip = static_cast<int64_t>(strip);
     const int64_t left = end_ - at_, below = job.rows - begin;
     const int64_t rows = left < below ? left : below;
     piece.begin = static_cast<int>(begin);
@@ -155,6 +188,7 @@ class PixelSum {
   // By a whole warp; `plane` is -1 for a thread that has none.
   __device__ __forceinline__ void flush(PlaneSum* accumulators, int64_t plane) const {
     constexpr unsigned int kAll = 0xffffffffu;
+    wait_for_launch_before();
     const bool not_finite = !isfinite(w_);
     unsigned int waiting = __ballot_sync(kAll, plane >= 0);
     while (waiting) {

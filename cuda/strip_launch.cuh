@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "cuda/launch.cuh"
 #include "cuda/request.h"
 #include "cuda/strip_grad.cuh"
 #include "cuda/strip_sum.cuh"
@@ -19,14 +20,9 @@ namespace jax_fused_ssim::cuda {
 
 // Threads of a strip, in one stage for gradients: two warps, which meet at every step;
 // but four for gradients of interleaved channels, among which a strip is divided, with
-// columns to be computed twice in each. Steps that the copies are ahead: two, but one
-// where shared memory is short, so that all but both gradients against a cotangent fit
-// the 99 KB of compute capabilities 8.6, 8.9 and 12.0 when channels come first.
+// columns to be computed twice in each.
 constexpr int strip_threads(int gradients, bool interleaved) {
   return gradients > 0 && interleaved ? 128 : 64;
-}
-constexpr int copies_ahead(int gradients, bool cotangent, bool interleaved) {
-  return gradients + cotangent <= 1 && !interleaved ? 2 : 1;
 }
 
 template <typename Strip_>
@@ -34,27 +30,40 @@ struct Kind {
   using Strip = Strip_;
 };
 
-// Calls `f` with the strip for the op that `request` is.
+// Calls `f` with the strip for the op that `request` is. Copies are two steps ahead.
+// Both gradients of images with channels first then need 104 KB of shared memory; so
+// that compute capabilities 8.6, 8.9 and 12.0, which have 99 KB, can run them too, one
+// step where it must be.
 template <typename Element, bool kInterleaved, bool kAligned>
-struct Strips {
-  template <int kGradients, bool kCotangent>
+struct StripFor {
+  template <int kGradients, int kAhead>
   using Loader = std::conditional_t<
       kInterleaved,
-      InterleavedLoader<Element, kAligned, strip_threads(kGradients, true),
-                        copies_ahead(kGradients, kCotangent, true)>,
-      PlanarLoader<Element, kAligned, strip_threads(kGradients, false),
-                   copies_ahead(kGradients, kCotangent, false)>>;
-  template <int kGradients, bool kCotangent>
-  using Grad = Kind<GradStrip<Loader<kGradients, kCotangent>, kGradients, kCotangent>>;
+      InterleavedLoader<Element, kAligned, strip_threads(kGradients, true), kAhead>,
+      PlanarLoader<Element, kAligned, strip_threads(kGradients, false), kAhead>>;
+  template <int kGradients, bool kCotangent, int kAhead = 2>
+  using Grad = GradStrip<Loader<kGradients, kAhead>, kGradients, kCotangent>;
   template <bool kMap>
-  using Sum = Kind<SumStrip<Loader<0, false>, kMap>>;
+  using Sum = SumStrip<Loader<0, 2>, kMap>;
 
   template <typename F>
-  static auto with(const Request& request, F f) {
+  static auto with(const Request& request, const Device& device, F f) {
     const bool cotangent = request.cotangent != nullptr;
-    if (request.grad2) return cotangent ? f(Grad<2, true>()) : f(Grad<2, false>());
-    if (request.grad1) return cotangent ? f(Grad<1, true>()) : f(Grad<1, false>());
-    return request.map ? f(Sum<true>()) : f(Sum<false>());
+    if (request.grad2)
+      return cotangent ? both<true>(device, f) : both<false>(device, f);
+    if (!request.grad1)
+      return request.map ? f(Kind<Sum<true>>()) : f(Kind<Sum<false>>());
+    return cotangent ? f(Kind<Grad<1, true>>()) : f(Kind<Grad<1, false>>());
+  }
+
+ private:
+  template <bool kCotangent, typename F>
+  static auto both(const Device& device, F f) {
+    using Best = Grad<2, kCotangent>;
+    if constexpr (!kInterleaved && std::is_same_v<Element, float>) {
+      if (Best::kBytes > device.shared_bytes) return f(Kind<Grad<2, kCotangent, 1>>());
+    }
+    return f(Kind<Best>());
   }
 };
 
@@ -62,49 +71,78 @@ inline bool is_aligned(const void* p, int64_t bytes) {
   return reinterpret_cast<uintptr_t>(p) % bytes == 0;
 }
 
-// Whether four neighbouring pixels are aligned wherever they are copied or stored.
+// Whether four neighbours are aligned wherever they are copied or stored: pixels, or of
+// more than four interleaved channels these.
 template <typename Element>
 bool fours_aligned(const Request& request) {
   const int64_t four = kGroup * sizeof(Element);
-  return request.problem.width % kGroup == 0 && is_aligned(request.img1, four) &&
+  const Problem& problem = request.problem;
+  const int64_t size = problem.channels > kGroup ? problem.channels : problem.width;
+  return size % kGroup == 0 && is_aligned(request.img1, four) &&
          is_aligned(request.img2, four) &&
          is_aligned(request.grad1, kGroup * sizeof(float)) &&
          is_aligned(request.grad2, kGroup * sizeof(float));
 }
 
-// Calls `f` with the strip for the request, or returns `none` where there is none: more
-// than 4 interleaved channels, and elements of 2 bytes in rows that are not aligned.
+// Calls `f` with the strip for the request, or returns `none` where there is none:
+// elements of 2 bytes that are not aligned.
 template <typename Element, typename F, typename Result>
-Result with_strip(const Request& request, Result none, F f) {
+Result with_strip(const Request& request, const Device& device, Result none, F f) {
   const bool aligned = fours_aligned<Element>(request);
-  if (request.problem.channels > 4 || (!aligned && sizeof(Element) < 4)) return none;
+  if (!aligned && sizeof(Element) < 4) return none;
   constexpr bool kUnaligned = sizeof(Element) < 4;  // not instantiated for those
   if (request.problem.channels == 1) {
-    if (aligned) return Strips<Element, false, true>::with(request, f);
-    return Strips<Element, false, kUnaligned>::with(request, f);
+    if (aligned) return StripFor<Element, false, true>::with(request, device, f);
+    return StripFor<Element, false, kUnaligned>::with(request, device, f);
   }
-  if (aligned) return Strips<Element, true, true>::with(request, f);
-  return Strips<Element, true, kUnaligned>::with(request, f);
+  if (aligned) return StripFor<Element, true, true>::with(request, device, f);
+  return StripFor<Element, true, kUnaligned>::with(request, device, f);
 }
 
 // ---- How it is cut
 // ----------------------------------------------------------------------
 
-struct StripCut {
-  int64_t pitch, rows, strips;
-  int groups;
+struct Strips {
+  int64_t pitch, rows, count;
+  int groups, parts, part_channels;
 
   template <typename Strip>
-  static StripCut of(const Problem& problem) {
-    StripCut cut;
-    cut.groups = Strip::Loader::groups(problem.channels);
-    cut.pitch = (problem.width + Strip::kGap + kGroup - 1) / kGroup * kGroup;
-    cut.rows = Strip::kWritesImage ? problem.height : problem.map_height();
-    cut.strips = Strip::strips((problem.images - 1) * cut.pitch + problem.width,
-                               kGroup * cut.groups);
-    return cut;
+  static Strips of(const Problem& problem) {
+    Strips strips;
+    const auto channels = static_cast<int>(problem.channels);
+    strips.part_channels = std::min(channels, kGroup);
+    strips.parts = (channels + kGroup - 1) / kGroup;
+    strips.groups = Strip::Loader::groups(strips.part_channels);
+    strips.pitch = (problem.width + Strip::kGap + kGroup - 1) / kGroup * kGroup;
+    strips.rows = Strip::kWritesImage ? problem.height : problem.map_height();
+    const int64_t pixels = (problem.images - 1) * strips.pitch + problem.width;
+    strips.count = strips.parts * Strip::strips(pixels, kGroup * strips.groups);
+    return strips;
   }
 };
+
+// A range that goes on from one strip to the next computes kHaloRows twice more. So
+// where there are as many ranges as strips or more, it is better to give each strip
+// ranges of its own, unless that leaves too many without one.
+template <typename Strip>
+Cut cut_of(const Strips& strips, const Device& device) {
+  constexpr int64_t kLeastRows = 4;
+  const int64_t resident =
+      int64_t{device.multiprocessors} * Strip::kBlocks * Strip::kStrips;
+  const int64_t all_rows = strips.count * strips.rows;
+  const int64_t most = std::max<int64_t>(1, all_rows / kLeastRows);
+  const int64_t ranges = std::min(resident, most);
+  const int64_t each =
+      std::min(resident / strips.count, std::max<int64_t>(1, strips.rows / kLeastRows));
+  if (each > 0) {
+    constexpr int64_t kBesides = Strip::kBlocks * Strip::kStrips;
+    const int64_t alone = strips.rows / each + Strip::kHaloRows;
+    const int64_t through =
+        all_rows / ranges + Strip::kHaloRows + Strip::kHaloRows / kBesides;
+    if (alone < through) return Cut(strips.count, each, strips.rows);
+  }
+  return Cut(1, ranges, all_rows);
+}
 
 // Strips pay for ten or twenty rows before the first and for gaps, tiles for a halo on
 // all sides, which costs about as much again as the pixels themselves; and a few tiles
@@ -112,10 +150,10 @@ struct StripCut {
 template <typename Strip>
 bool strips_are_best(const Problem& problem) {
   constexpr int64_t kLeastPixels = 1 << 20;
-  const StripCut cut = StripCut::of<Strip>(problem);
+  const Strips strips = Strips::of<Strip>(problem);
   const int64_t pixels = problem.images * problem.image_size();
   const int64_t computed =
-      cut.strips * (cut.rows + Strip::kHaloRows) * kGroup * Strip::kThreads;
+      strips.count * (strips.rows + Strip::kHaloRows) * kGroup * Strip::kThreads;
   return pixels >= kLeastPixels && computed <= 2 * pixels;
 }
 
@@ -123,7 +161,7 @@ template <typename Element>
 Fit strip_fit(const Request& request, const Device& device) {
   if (device.major < 8) return Fit::kImpossible;  // no asynchronous copies
   const Problem& problem = request.problem;
-  return with_strip<Element>(request, Fit::kImpossible, [&](auto kind) {
+  return with_strip<Element>(request, device, Fit::kImpossible, [&](auto kind) {
     using Strip = typename decltype(kind)::Strip;
     if (Strip::kBytes > device.shared_bytes) return Fit::kImpossible;
     return strips_are_best<Strip>(problem) ? Fit::kBest : Fit::kPossible;
@@ -134,11 +172,11 @@ Fit strip_fit(const Request& request, const Device& device) {
 // -----------------------------------------------------------------------------
 
 template <typename Strip>
-cudaError_t launch_strip_kernel(cudaStream_t stream, const Request& request,
-                                const Device& device) {
+cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
+                                const Request& request) {
   using Element = typename Strip::Loader::Element;
   const Problem& problem = request.problem;
-  const StripCut cut = StripCut::of<Strip>(problem);
+  const Strips strips = Strips::of<Strip>(problem);
 
   StripJob<Element> job;
   job.img1 = static_cast<const Element*>(request.img1);
@@ -150,7 +188,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Request& request,
   job.grad2 = static_cast<float*>(request.grad2);
   job.leading = in_elements(problem);
   job.images = problem.images;
-  job.pitch = cut.pitch;
+  job.pitch = strips.pitch;
   job.row_size = problem.width * problem.channels;
   job.image_size = problem.image_size();
   job.map_row_size = problem.map_width() * problem.channels;
@@ -164,39 +202,28 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Request& request,
   job.map_x = kRadius - problem.pad_x;
   job.map_aligned = job.map_x == 0 && problem.width % kGroup == 0 &&
                     is_aligned(job.map, kGroup * sizeof(Element));
-  job.groups = cut.groups;
-  job.rows = cut.rows;
-  job.work = cut.strips * cut.rows;
+  job.parts = strips.parts;
+  job.part_channels = strips.part_channels;
+  job.groups = strips.groups;
+  job.rows = strips.rows;
   job.constants = constants<float>(problem.data_range, problem.k1, problem.k2);
   const double scale = request.cotangent ? 1 : problem.scale;
   job.gradient_factor =
       static_cast<float>(scale * kDerivativeScale / problem.data_range);
-  if (job.work == 0) return cudaSuccess;
+  if (strips.count * strips.rows == 0) return cudaSuccess;
+  job.cut = cut_of<Strip>(strips, device);
 
-  // As many blocks as run at a time, unless that leaves each too little to do.
-  constexpr int64_t kLeastRows = 4;
-  const int64_t resident = int64_t{device.multiprocessors} * Strip::kBlocks;
-  const int64_t useful = (job.work / kLeastRows + Strip::kStrips - 1) / Strip::kStrips;
-  const int64_t blocks = std::max<int64_t>(1, std::min(resident, useful));
-  job.ranges = blocks * Strip::kStrips;
-
-  const auto kernel = Strip::kernel();
-  if (Strip::kBytes > 48 * 1024) {
-    // Held by the current device's context, so it is set each time.
-    const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Strip::kBytes);
-    if (error != cudaSuccess) return error;
-  }
-  kernel<<<static_cast<unsigned int>(blocks), Strip::kBlockThreads, Strip::kBytes,
-           stream>>>(job);
-  return cudaGetLastError();
+  const Grid grid = {(job.cut.ranges + Strip::kStrips - 1) / Strip::kStrips,
+                     Strip::kBlockThreads, Strip::kBytes};
+  return launch(stream, device, request.accumulators != nullptr, Strip::kernel(), grid,
+                job);
 }
 
 template <typename Element>
-cudaError_t launch_strip(cudaStream_t stream, const Request& request,
-                         const Device& device) {
-  return with_strip<Element>(request, cudaErrorInvalidValue, [&](auto kind) {
-    return launch_strip_kernel<typename decltype(kind)::Strip>(stream, request, device);
+cudaError_t launch_strip(cudaStream_t stream, const Device& device,
+                         const Request& request) {
+  return with_strip<Element>(request, device, cudaErrorInvalidValue, [&](auto kind) {
+    return launch_strip_kernel<typename decltype(kind)::Strip>(stream, device, request);
   });
 }
 

@@ -156,10 +156,11 @@ class PlanarLoader {
   static constexpr int kCopyBytes = kInPlace ? 0 : kAhead * kCopyStepBytes;
 
   // Groups of columns that a strip has of each channel.
-  static constexpr int groups(int64_t) { return kThreads; }
+  static constexpr int groups(int) { return kThreads; }
 
   // Where a thread's columns lie among those of a row, and in which channel.
-  __device__ __forceinline__ static int group_of(const StripJob<Element>&, int thread) {
+  __device__ __forceinline__ static int group_of(const StripJob<Element>&, int thread,
+                                                 int) {
     return thread;
   }
   __device__ __forceinline__ static int channel_of(const StripJob<Element>&, int) {
@@ -180,7 +181,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   // Rows from `end` on are not needed.
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
                                      unsigned char* copies, int thread, int64_t pixel,
-                                     int row, int end)
+                                     int /*first_channel*/, int row, int end)
       : ring_(reinterpret_cast<unsigned char*>(ring)),
         copies_(Loader::kInPlace ? ring_ : copies),
         thread_(thread),
@@ -311,11 +312,12 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };
 
-// Up to kMaxChannels channels, interleaved in memory. In shared memory a row has a
-// segment for each, kGroup columns for each of the channel's share of the threads and a
-// halo; a remainder of threads computes columns that nobody reads. Rows are copied as
-// they are to a ring of their own, kGroup elements a thread whatever they are, so they
-// are formed from what others copied: a step after those have waited for it.
+// Up to kMaxChannels channels of those that are interleaved in memory. In shared memory
+// a row has a segment for each, kGroup columns for each of the channel's share of the
+// threads and a halo; a remainder of threads computes columns that nobody reads. Rows
+// are copied as they are to a ring of their own, kGroup elements a thread whatever they
+// are, so they are formed from what others copied: a step after those have waited for
+// it.
 template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
 class InterleavedLoader {
  public:
@@ -327,6 +329,7 @@ class InterleavedLoader {
   static constexpr int kAhead = kAhead_;
   static constexpr int kMaxChannels = 4;
   static_assert(kAligned || sizeof(Element) == 4, "copies are of 4 bytes at least");
+  static_assert(kMaxChannels == kGroup, "source() takes them as one copy");
   static_assert(kHalo * kMaxChannels <= kThreads, "a thread forms one halo column");
 
   static constexpr int kPitch = kGroup * kThreads + kHalo * kMaxChannels;
@@ -339,13 +342,14 @@ class InterleavedLoader {
   static constexpr int kCopyStepBytes = kStepRows * kCopyRow * int(sizeof(Element));
   static constexpr int kCopyBytes = (kAhead + 1) * kCopyStepBytes;
 
-  static constexpr int groups(int64_t channels) {
-    return kThreads / static_cast<int>(channels);
-  }
+  static constexpr int groups(int part_channels) { return kThreads / part_channels; }
 
+  // job.groups for a thread that has nothing to do in a strip with these channels.
   __device__ __forceinline__ static int group_of(const StripJob<Element>& job,
-                                                 int thread) {
-    return thread < job.groups * job.channels ? thread % job.groups : job.groups;
+                                                 int thread, int first_channel) {
+    const int left = job.channels - first_channel;
+    const int channels = left < job.part_channels ? left : job.part_channels;
+    return thread < job.groups * channels ? thread % job.groups : job.groups;
   }
   __device__ __forceinline__ static int channel_of(const StripJob<Element>& job,
                                                    int thread) {
@@ -364,23 +368,25 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
 
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
                                      unsigned char* copies, int thread, int64_t pixel,
-                                     int row, int end)
+                                     int first_channel, int row, int end)
       : ring_(reinterpret_cast<unsigned char*>(ring)),
         copies_(copies),
         thread_(thread),
-        copies_more_(thread < (job.groups + kHalo / kGroup) * job.channels - kThreads),
-        in_halo_(thread < kHalo * job.channels),
+        copies_more_(thread <
+                     (job.groups + kHalo / kGroup) * job.part_channels - kThreads),
+        in_halo_(thread < kHalo * job.part_channels),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
-        from_(source(job, thread, pixel, row)),
-        more_from_(source(job, kThreads + thread, pixel, row)) {
+        from_(source(job, thread, pixel, first_channel, row)),
+        more_from_(source(job, kThreads + thread, pixel, first_channel, row)) {
     const int offset = Loader::offset_of(job, thread);
     const int channel = Loader::channel_of(job, thread);
     to_ = offset * int(sizeof(float));
-    read_ = ((offset - channel * segment(job)) * job.channels + channel) * kSize;
+    read_ = ((offset - channel * segment(job)) * job.part_channels + channel) * kSize;
     const int halo_channel = thread / kHalo;
     const int halo_column = kGroup * job.groups + thread % kHalo;
     halo_to_ = (halo_channel * segment(job) + halo_column) * int(sizeof(float));
-    halo_read_ = in_halo_ ? (halo_column * job.channels + halo_channel) * kSize : 0;
+    halo_read_ =
+        in_halo_ ? (halo_column * job.part_channels + halo_channel) * kSize : 0;
   }
 
   template <typename Meet>
@@ -415,7 +421,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   __device__ __forceinline__ void form(const StripJob<Element>& job) {
     const unsigned char* const copy = copies_ + read_at_.offset;
     unsigned char* const to = ring_ + form_at_.offset;
-    const int channels = job.channels;
+    const int channels = job.part_channels;
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       const auto pixel = [&](int from, int i) {
@@ -454,9 +460,15 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   __device__ __forceinline__ static int segment(const StripJob<Element>& job) {
     return kGroup * job.groups + kHalo;
   }
-  // The index-th kGroup elements of the strip's row.
+  // The index-th kGroup elements of the strip's row: where it has all channels they are
+  // neighbours in memory, otherwise the channels of one pixel.
   __device__ __forceinline__ static CopySource<Element> source(
-      const StripJob<Element>& job, int index, int64_t pixel, int row) {
+      const StripJob<Element>& job, int index, int64_t pixel, int first_channel,
+      int row) {
+    if (job.parts > 1) {
+      const int left = job.channels - first_channel;
+      return {job, pixel + index, row, first_channel, left < kGroup ? left : kGroup};
+    }
     return {job, pixel + index / job.channels * kGroup, row,
             index % job.channels * kGroup, kGroup};
   }

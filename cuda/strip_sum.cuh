@@ -94,8 +94,6 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   float* const ring = reinterpret_cast<float*>(shared);
   unsigned char* const copies = shared + Strip::kRingBytes;
   const int thread = threadIdx.x;
-  const int group = Loader::group_of(job, thread);
-  const int channel = Loader::channel_of(job, thread);
   const float* const reach =
       ring + Loader::offset_of(job, thread) + Strip::kBefore - kRadius;
 
@@ -103,6 +101,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   Piece piece;
   while (pieces.next(job, piece)) {
     const int64_t first_pixel = Strip::first_pixel(piece.strip, kGroup * job.groups);
+    const int group = Loader::group_of(job, thread, piece.first_channel);
+    const int channel = piece.first_channel + Loader::channel_of(job, thread);
     // The input row of output row 0 is centred on map_y.
     const int first_row = piece.begin + job.map_y - kRadius;
     const int steps =
@@ -110,7 +110,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
 
     __syncthreads();
     Loading<Loader, Strip::kSlots> loading(job, ring, copies, thread, first_pixel,
-                                           first_row, piece.end + job.map_y + kRadius);
+                                           piece.first_channel, first_row,
+                                           piece.end + job.map_y + kRadius);
 
     const MapGroup at(job, first_pixel + Strip::kBefore + kGroup * group);
     bool exists[kGroup];

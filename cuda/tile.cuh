@@ -28,6 +28,7 @@
 #include "common/problem.h"
 #include "cuda/convolve.cuh"
 #include "cuda/element.cuh"
+#include "cuda/launch.cuh"
 #include "cuda/leading.cuh"
 
 namespace jax_fused_ssim::cuda {
@@ -183,6 +184,7 @@ class Tile {
         thread_(threadIdx.x) {}
 
   __device__ __forceinline__ void run(int64_t index) {
+    let_next_launch_begin();
     place(index);
     read_images();
     __syncthreads();
@@ -416,6 +418,7 @@ class Tile {
 #pragma unroll
     for (int i = 0; i < Layout::kWarps; ++i) sum += warp_sums_[i];
     const PlaneSum term = TileSum<T>::term(sum);
+    wait_for_launch_before();
     PlaneSum* total = job_.accumulators + image_ * job_.channels + channel_;
     atomicAdd(&total->coarse, term.coarse);
     atomicAdd(&total->fine, term.fine);

@@ -2,6 +2,7 @@
 
 namespace jax_fused_ssim::cuda {
 
-template cudaError_t launch_tile<__nv_bfloat16>(cudaStream_t, const Request&);
+template cudaError_t launch_tile<__nv_bfloat16>(cudaStream_t, const Device&,
+                                                const Request&);
 
 }  // namespace jax_fused_ssim::cuda

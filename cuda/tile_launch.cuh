@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "cuda/launch.cuh"
 #include "cuda/request.h"
 #include "cuda/tile.cuh"
 
@@ -14,7 +15,8 @@ namespace jax_fused_ssim::cuda {
 
 template <typename Element, int kGradients,
           typename Shape = TileShape<Compute<Element>, kGradients>>
-cudaError_t launch_tile_kernel(cudaStream_t stream, const Request& request) {
+cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
+                               const Request& request) {
   using T = Compute<Element>;
   using Layout = TileLayout<T, kGradients, Shape>;
   const Problem& problem = request.problem;
@@ -45,24 +47,18 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Request& request) {
   job.gradient_factor = static_cast<T>(scale * kDerivativeScale / problem.data_range);
   if (job.tiles == 0) return cudaSuccess;
 
-  const auto kernel = tile_kernel<Element, kGradients, Shape>;
-  if (Layout::kBytes > 48 * 1024) {
-    // Held by the current device's context, so it is set each time.
-    const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
-    if (error != cudaSuccess) return error;
-  }
-  const auto blocks = static_cast<unsigned int>(
-      std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()));
-  kernel<<<blocks, Shape::kThreads, Layout::kBytes, stream>>>(job);
-  return cudaGetLastError();
+  const Grid grid = {std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()),
+                     Shape::kThreads, Layout::kBytes};
+  return launch(stream, device, request.accumulators != nullptr,
+                tile_kernel<Element, kGradients, Shape>, grid, job);
 }
 
 template <typename Element>
-cudaError_t launch_tile(cudaStream_t stream, const Request& request) {
-  if (request.grad2) return launch_tile_kernel<Element, 2>(stream, request);
-  if (request.grad1) return launch_tile_kernel<Element, 1>(stream, request);
-  return launch_tile_kernel<Element, 0>(stream, request);
+cudaError_t launch_tile(cudaStream_t stream, const Device& device,
+                        const Request& request) {
+  if (request.grad2) return launch_tile_kernel<Element, 2>(stream, device, request);
+  if (request.grad1) return launch_tile_kernel<Element, 1>(stream, device, request);
+  return launch_tile_kernel<Element, 0>(stream, device, request);
 }
 
 }  // namespace jax_fused_ssim::cuda

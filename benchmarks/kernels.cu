@@ -1,0 +1,256 @@
+// Times the CUDA kernels by themselves: no JAX, no allocation, launches from a CUDA
+// graph. For tuning, and for profilers and compute-sanitizer, which want a small
+// program. `python -m benchmarks` is what compares libraries.
+//
+//     make kernels    # builds .venv/kernels, for the GPU of this machine
+//     .venv/kernels [--once] [--repeat N] [WORD ...]
+//
+// Runs the cases whose names have every WORD in them, and prints a JSON object for
+// each: milliseconds a launch, median and quartiles, on images that rotate through more
+// memory than the cache holds. --once launches each case once and times nothing.
+// JAX_FUSED_SSIM_CUDA_KERNEL chooses the kernel, as everywhere.
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cuda/ssim.h"
+
+namespace jax_fused_ssim {
+namespace {
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
+  std::exit(1);
+}
+
+struct Size {
+  const char* name;
+  int64_t images, channels, height, width;
+};
+
+constexpr Size kSizes[] = {
+    {"1x3x256x256", 1, 3, 256, 256},       {"64x3x256x256", 64, 3, 256, 256},
+    {"5x1x1000x1000", 5, 1, 1000, 1000},   {"1x3x1080x1920", 1, 3, 1080, 1920},
+    {"5x5x1080x1920", 5, 5, 1080, 1920},   {"8x3x2160x3840", 8, 3, 2160, 3840},
+    {"5x5x1079x1919", 5, 5, 1079, 1919},   {"25x1x1080x1920", 25, 1, 1080, 1920},
+    {"13x2x1080x1920", 13, 2, 1080, 1920}, {"8x3x1080x1920", 8, 3, 1080, 1920},
+    {"6x4x1080x1920", 6, 4, 1080, 1920},   {"2x12x1080x1920", 2, 12, 1080, 1920},
+    {"2x3x61x83", 2, 3, 61, 83},
+};
+
+struct Kind {
+  const char* name;
+  bool sums, map, cotangent;
+  int gradients;
+};
+
+constexpr Kind kKinds[] = {
+    {"value", true, false, false, 0},
+    {"value_and_grad", true, false, false, 1},
+    {"value_and_grad_both", true, false, false, 2},
+    {"map", false, true, false, 0},
+    {"map_vjp", false, false, true, 1},
+    {"map_vjp_both", false, false, true, 2},
+};
+
+struct Type {
+  const char* name;
+  DType dtype;
+  size_t bytes, compute_bytes;
+};
+
+constexpr Type kTypes[] = {{"float32", DType::kF32, 4, 4},
+                           {"bfloat16", DType::kBF16, 2, 4},
+                           {"float16", DType::kF16, 2, 4},
+                           {"float64", DType::kF64, 8, 8}};
+
+__device__ float noise(uint64_t i) {
+  i = (i + 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+  i = (i ^ (i >> 27)) * 0x94d049bb133111ebu;
+  return static_cast<float>((i ^ (i >> 31)) >> 40) * 0x1p-24f;
+}
+
+template <typename T>
+__global__ void fill(T* to, int64_t count, uint64_t seed) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
+       i += step) {
+    to[i] = static_cast<T>(noise(i) + seed * (noise(i + (seed << 40)) - 0.5f) * 0.2f);
+  }
+}
+
+void fill(const Type& type, void* to, int64_t count, uint64_t seed) {
+  switch (type.dtype) {
+    case DType::kF16:
+      return fill<<<1024, 256>>>(static_cast<__half*>(to), count, seed);
+    case DType::kBF16:
+      return fill<<<1024, 256>>>(static_cast<__nv_bfloat16*>(to), count, seed);
+    case DType::kF32:
+      return fill<<<1024, 256>>>(static_cast<float*>(to), count, seed);
+    case DType::kF64:
+      return fill<<<1024, 256>>>(static_cast<double*>(to), count, seed);
+  }
+}
+
+// Device memory, a stretch of `each` bytes for every set of images.
+struct Memory {
+  char* data = nullptr;
+  size_t each;
+
+  Memory(size_t each, int sets) : each((each + 255) / 256 * 256) {
+    if (each) check(cudaMalloc(&data, this->each * sets), "cudaMalloc");
+  }
+  ~Memory() { cudaFree(data); }
+  void* of(int set) const { return data ? data + each * set : nullptr; }
+};
+
+struct Options {
+  bool once = false;
+  int repeat = 15;
+  std::vector<std::string> words;
+
+  bool take(const std::string& name) const {
+    return std::all_of(words.begin(), words.end(), [&](const std::string& word) {
+      return (" " + name + " ").find(" " + word + " ") != std::string::npos;
+    });
+  }
+};
+
+// Milliseconds of each repetition, for one launch.
+std::vector<double> time(cudaStream_t stream, int launches, int repeat,
+                         const std::function<void(int)>& launch) {
+  cudaGraph_t graph;
+  cudaGraphExec_t run;
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
+  for (int i = 0; i < launches; ++i) launch(i);
+  check(cudaStreamEndCapture(stream, &graph), "capture");
+  check(cudaGraphInstantiate(&run, graph, 0), "instantiate");
+  cudaEvent_t begin, end;
+  check(cudaEventCreate(&begin), "event");
+  check(cudaEventCreate(&end), "event");
+  std::vector<double> times;
+  for (int i = 0; i <= repeat; ++i) {
+    check(cudaEventRecord(begin, stream), "record");
+    check(cudaGraphLaunch(run, stream), "launch");
+    check(cudaEventRecord(end, stream), "record");
+    check(cudaEventSynchronize(end), "run");
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, begin, end), "time");
+    if (i > 0) times.push_back(ms / launches);  // the first one warms up
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  cudaGraphExecDestroy(run);
+  cudaGraphDestroy(graph);
+  std::sort(times.begin(), times.end());
+  return times;
+}
+
+void run(const Options& options, cudaStream_t stream, const Size& size,
+         const Kind& kind, const Type& type, bool channels_last, bool same) {
+  const std::string name = std::string(size.name) + " " + kind.name + " " + type.name +
+                           (channels_last ? " NHWC" : " NCHW") +
+                           (same ? " same" : " valid");
+  if (!options.take(name)) return;
+
+  Problem problem;
+  problem.channels = channels_last ? size.channels : 1;
+  problem.images = channels_last ? size.images : size.images * size.channels;
+  problem.height = size.height;
+  problem.width = size.width;
+  problem.pad_y = problem.pad_x = same ? kRadius : 0;
+  problem.leading.rank = 1;
+  problem.leading.size[0] = problem.images;
+  problem.leading.stride1[0] = problem.leading.stride2[0] = 1;
+  const int64_t pixels = problem.images * problem.image_size();
+  const int64_t map_pixels = problem.images * problem.map_size();
+  problem.scale = 1.0 / map_pixels;
+
+  constexpr size_t kRotated = 400u << 20;
+  const int sets =
+      options.once ? 1
+                   : 1 + std::min<int64_t>(63, kRotated / (3 * pixels * type.bytes));
+  const Memory img1(pixels * type.bytes, sets), img2(pixels * type.bytes, sets);
+  const Memory map(kind.map ? map_pixels * type.bytes : 0, sets);
+  const Memory cotangent(kind.cotangent ? map_pixels * type.bytes : 0, sets);
+  const Memory grad1(kind.gradients > 0 ? pixels * type.compute_bytes : 0, sets);
+  const Memory grad2(kind.gradients > 1 ? pixels * type.compute_bytes : 0, sets);
+  const Memory sums(problem.planes() * sizeof(double), 1);
+  const Memory accumulators(problem.planes() * sizeof(PlaneSum), 1);
+  for (int set = 0; set < sets; ++set) {
+    fill(type, img1.of(set), pixels, 0);
+    fill(type, img2.of(set), pixels, 1 + set);
+    if (kind.cotangent) fill(type, cotangent.of(set), map_pixels, 99 + set);
+  }
+  check(cudaDeviceSynchronize(), "fill");
+
+  const auto launch = [&](int i) {
+    const int set = i % sets;
+    const Images images = {type.dtype, img1.of(set), img2.of(set)};
+    auto* const scratch = static_cast<PlaneSum*>(accumulators.of(0));
+    void *const g1 = grad1.of(set), *const g2 = grad2.of(set);
+    cudaError_t error;
+    if (kind.map) {
+      error = cuda::ssim_map(stream, problem, images, map.of(set));
+    } else if (kind.cotangent) {
+      error = cuda::ssim_map_grad(stream, problem, images, cotangent.of(set), g1, g2);
+    } else if (kind.gradients) {
+      error = cuda::ssim_sum_grad(stream, problem, images, scratch, sums.of(0), g1, g2);
+    } else {
+      error = cuda::ssim_sum(stream, problem, images, scratch, sums.of(0));
+    }
+    check(error, name.c_str());
+  };
+  if (options.once) {
+    launch(0);
+    check(cudaStreamSynchronize(stream), name.c_str());
+    std::printf("%s\n", name.c_str());
+    return;
+  }
+  const int launches =
+      static_cast<int>(std::clamp<int64_t>(300'000'000 / pixels, 2, 64));
+  const std::vector<double> ms = time(stream, launches, options.repeat, launch);
+  std::printf(
+      "{\"case\": \"%s\", \"ms\": %.5f, \"q1\": %.5f, \"q3\": %.5f, "
+      "\"gigapixels_per_s\": %.2f}\n",
+      name.c_str(), ms[ms.size() / 2], ms[ms.size() / 4], ms[ms.size() * 3 / 4],
+      pixels / ms[ms.size() / 2] * 1e-6);
+  std::fflush(stdout);
+}
+
+}  // namespace
+}  // namespace jax_fused_ssim
+
+int main(int count, char** arguments) {
+  using namespace jax_fused_ssim;
+  Options options;
+  for (int i = 1; i < count; ++i) {
+    if (!std::strcmp(arguments[i], "--once")) {
+      options.once = true;
+    } else if (!std::strcmp(arguments[i], "--repeat") && i + 1 < count) {
+      options.repeat = std::max(1, std::atoi(arguments[++i]));
+    } else {
+      options.words.push_back(arguments[i]);
+    }
+  }
+  cudaStream_t stream;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
+  for (const Size& size : kSizes)
+    for (const Type& type : kTypes)
+      for (const bool channels_last : {false, true})
+        for (const bool same : {true, false})
+          for (const Kind& kind : kKinds)
+            run(options, stream, size, kind, type, channels_last, same);
+  check(cudaDeviceSynchronize(), "end");
+}
