@@ -102,14 +102,16 @@ __device__ __forceinline__ void store_shared_if(bool on, uint32_t to, float v) {
 // ---- Global memory
 // ----------------------------------------------------------------------
 
-// From memory that no thread of the launch writes; zero if not `on`.
+// From memory that no thread of the launch writes; zero if not `on`. Not to be moved: it
+// is asked for long before it is needed.
 __device__ __forceinline__ float load_if(bool on, const float* from) {
   float v;
   asm volatile(
       "{.reg .pred p; setp.ne.s32 p, %2, 0; mov.f32 %0, 0f00000000;\n"
       "@p ld.global.nc.f32 %0, [%1];}"
       : "=f"(v)
-      : "l"(from), "r"(int(on)));
+      : "l"(from), "r"(int(on))
+      : "memory");
   return v;
 }
 
@@ -119,7 +121,8 @@ __device__ __forceinline__ unsigned short load_bits_if(bool on, const void* from
       "{.reg .pred p; setp.ne.s32 p, %2, 0; mov.u16 %0, 0;\n"
       "@p ld.global.nc.u16 %0, [%1];}"
       : "=h"(v)
-      : "l"(from), "r"(int(on)));
+      : "l"(from), "r"(int(on))
+      : "memory");
   return v;
 }
 __device__ __forceinline__ float load_if(bool on, const __half* from) {

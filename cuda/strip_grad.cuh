@@ -26,6 +26,7 @@
 #include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_load.cuh"
+#include "cuda/strip_store.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -56,9 +57,12 @@ struct GradStrip {
   static constexpr int kHaloRows = 4 * kRadius;
   static_assert(kOut % 4 == 0 && kMap - kRadius >= 0, "gradients are stored in fours");
 
-  // Stage 2 takes the derivatives a step late, and s and d of the row 10 above into
-  // registers a step early.
-  static constexpr int kStepsBehind = 1 + 2 * kRadius / kStepRows;
+  // Stage 2 takes the derivatives a step late. It needs s and d of the row 10 above:
+  // for one gradient it has the registers to read them a step early, before that row is
+  // copied over, for two it has not and the ring has one more step, if that fits.
+  static constexpr bool kReadsOwnEarly = kGradients == 1 || Loader::kAhead == 1;
+  static constexpr int kStepsBehind =
+      1 + 2 * kRadius / kStepRows + (kReadsOwnEarly ? 0 : 1);
   static constexpr int kSlots = Loader::kStepsAhead + kStepsBehind;
   static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
 
@@ -71,7 +75,16 @@ struct GradStrip {
   static constexpr int kMapStep = kStepRows * kMapRow;
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
-  static constexpr int kStripBytes = kRingBytes + kMapBytes + Loader::kCopyBytes;
+  // The row of a step in which stage 2 forms s and d; where makes a difference of 1 %.
+  static constexpr int kFormRow = kCotangent && !Loader::kInterleaved ? 0 : 1;
+
+  // Gradients on their way to memory, two steps: cuda/strip_store.cuh.
+  static constexpr int kStagedStepBytes =
+      kStepRows * kGradients * Loader::kPitch * int(sizeof(float));
+  static constexpr int kStagedBytes = Loader::kInterleaved ? 2 * kStagedStepBytes : 0;
+
+  static constexpr int kStripBytes =
+      kRingBytes + kMapBytes + kStagedBytes + Loader::kCopyBytes;
   static constexpr int kBytes = kStrips * kStripBytes;
 
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
@@ -95,12 +108,23 @@ __device__ __forceinline__ void meet(int strip) {
   constexpr int kThreads = 2 * Strip::kThreads;
   if constexpr (Strip::kStrips == 1) {
     asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
-  } else {
-    static_assert(Strip::kStrips == 2, "");
+  } else if constexpr (Strip::kStrips == 2) {
     asm volatile(
         "{.reg .pred p; setp.ne.s32 p, %0, 0;\n"
         "@!p bar.sync 1, %1;\n"
         "@p bar.sync 2, %1;}" ::"r"(strip),
+        "n"(kThreads)
+        : "memory");
+  } else {
+    static_assert(Strip::kStrips == 4, "");
+    asm volatile(
+        "{.reg .pred p, q, r, s;\n"
+        "setp.eq.s32 p, %0, 0; setp.eq.s32 q, %0, 1;\n"
+        "setp.eq.s32 r, %0, 2; setp.eq.s32 s, %0, 3;\n"
+        "@p bar.sync 1, %1;\n"
+        "@q bar.sync 2, %1;\n"
+        "@r bar.sync 3, %1;\n"
+        "@s bar.sync 4, %1;}" ::"r"(strip),
         "n"(kThreads)
         : "memory");
   }
@@ -111,12 +135,13 @@ template <typename Strip>
 struct GradPiece {
   float* ring;
   float* maps;
+  float* staged;
   unsigned char* copies;
   int strip;   // of the block
   int thread;  // of the stage
   int group, channel, offset;
   int first_channel;
-  int64_t first_pixel;
+  Place origin;    // of the strip's row
   int begin, end;  // rows of the gradient
   int first_row;   // of the input
   int steps;
@@ -144,10 +169,11 @@ class Cotangents {
 
   __device__ __forceinline__ Cotangents(const StripJob<Element>& job,
                                         const GradPiece<Strip>& p, const MapGroup& at)
-      : rows_(p.first_map_row(), job.map_y, job.map_y + job.map_height) {
+      : row_(p.first_map_row() - job.map_y) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      exists_[i] = p.group < job.groups && at.holds(job, i);
+      const bool exists = p.group < job.groups && at.holds(job, i);
+      rows_[i] = exists ? job.map_height : 0;
     }
     from_ = job.cotangent + at.image * job.map_size +
             (p.first_map_row() - job.map_y) * job.map_row_size +
@@ -173,15 +199,15 @@ class Cotangents {
     for (int i = 0; i < kGroup; ++i) {
       const int64_t ahead =
           Strip::Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
-      v_[r][i] = load_if(exists_[i] && rows_.holds(), from_ + ahead);
+      v_[r][i] = load_if(static_cast<unsigned int>(row_) < rows_[i], from_ + ahead);
     }
     from_ += job.map_row_size;
-    rows_.at += 1;
+    row_ += 1;
   }
 
   const Element* from_;
-  RowSpan rows_;
-  bool exists_[kGroup];
+  int row_;
+  unsigned int rows_[kGroup];  // that a column has
   float v_[kStepRows][kGroup];
 };
 struct NoCotangents {
@@ -194,7 +220,7 @@ __device__ __forceinline__ void stage1(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
   using Loader = typename Strip::Loader;
   constexpr bool kSums = !Strip::kCotangent;
-  const MapGroup at(job, p.first_pixel + Strip::kMap + kGroup * p.group);
+  const MapGroup at(job, p.origin, Strip::kMap + kGroup * p.group);
   float c1[kGroup], c2[kGroup];
 #pragma unroll
   for (int i = 0; i < kGroup; ++i) {
@@ -264,6 +290,7 @@ __device__ __forceinline__ void stage1(
     step_at.advance();
     map_at.advance();
   }
+  if constexpr (Strip::kStagedBytes > 0) meet<Strip>(p.strip);
   if constexpr (kSums) {
     if (job.accumulators) {
       const bool any = counted && at.holds_any(job);
@@ -276,31 +303,15 @@ template <typename Strip>
 __device__ __forceinline__ void stage2(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
   using Loader = typename Strip::Loader;
-  constexpr bool kWhole = Loader::kVectors && !Loader::kInterleaved;
-  Loading<Loader, Strip::kSlots> loading(job, p.ring, p.copies, p.thread, p.first_pixel,
+  Loading<Loader, Strip::kSlots> loading(job, p.ring, p.copies, p.thread, p.origin,
                                          p.first_channel, p.first_row,
                                          p.end + 2 * kRadius);
 
-  // Where the thread's gradients go, and for how many rows: of its four columns, or of
-  // all four as one.
-  constexpr int kStores = kWhole ? 1 : kGroup;
-  const Place place = place_of(job, p.first_pixel + Strip::kOut + kGroup * p.group);
-  const bool any = place.image >= 0 && p.group < job.groups - Strip::kLost;
-  unsigned int stored_rows[kStores];
-#pragma unroll
-  for (int i = 0; i < kStores; ++i) {
-    stored_rows[i] = any && place.column + i < job.width ? p.end - p.begin : 0;
-  }
   const int first_row = p.first_gradient_row() + kWarmUp * kStepRows;
-  const int64_t to = place.image * job.image_size + first_row * job.row_size +
-                     int64_t{place.column} * job.channels + p.channel;
-  float* grad1 = job.grad1 + to;
-  float* grad2 = job.grad2 + to;
-  int row = first_row - p.begin;
+  GradientStore<Strip> gradients(job, p, first_row);
   RowSpan map_rows(first_row + kRadius, job.map_y, job.map_y + job.map_height);
 
-  RingPosition<Strip::kSlots, Loader::kStepBytes> own_at(
-      (kWarmUp - 1 + Strip::kSlots - (Strip::kStepsBehind - 1)) % Strip::kSlots);
+  RingPosition<Strip::kSlots, Loader::kStepBytes> own_at(0);
   RingPosition<2, Strip::kMapStep* int(sizeof(float))> map_at(1 - kWarmUp % 2);
   const char* const own =
       reinterpret_cast<const char*>(p.ring + p.offset + Strip::kOut);
@@ -326,17 +337,20 @@ __device__ __forceinline__ void stage2(
     loading.copy(job);
     loading.form(job);
   }
+  if constexpr (Strip::kReadsOwnEarly) {
 #pragma unroll
-  for (int r = 0; r < kStepRows; ++r) read_own(r);
-  own_at.advance();
+    for (int r = 0; r < kStepRows; ++r) read_own(r);
+    own_at.advance();
+  }
 
 #pragma unroll 1
   for (int step = kWarmUp; step < p.steps; ++step) {
     meet<Strip>(p.strip);
     loading.copy(job);
+    gradients.begin_step(job);
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
-      if (r == kStepRows - 1) loading.form(job);
+      if (r == Strip::kFormRow) loading.form(job);
       const float* const from = reinterpret_cast<const float*>(maps + map_at.offset) +
                                 r * Strip::kMapRow +
                                 (map_rows.holds(r) ? p.offset : zeros);
@@ -347,6 +361,7 @@ __device__ __forceinline__ void stage2(
         load_reach<0>(from + k * Strip::kMapPitch, reach);
         filters[k].push_reach(reach, e[k]);
       }
+      if constexpr (!Strip::kReadsOwnEarly) read_own(r);
       float g1[kGroup], g2[kGroup];
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
@@ -359,32 +374,23 @@ __device__ __forceinline__ void stage2(
           g2[i] = job.gradient_factor * (half1 - half2);
         }
       }
-      read_own(r);
-      const auto store = [&](float* to, const float (&g)[kGroup]) {
-        if constexpr (kWhole) {
-          store4_if(static_cast<unsigned int>(row) < stored_rows[0], to, g);
-        } else {
-#pragma unroll
-          for (int i = 0; i < kGroup; ++i) {
-            const int64_t ahead =
-                Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
-            store_if(static_cast<unsigned int>(row) < stored_rows[i], to + ahead, g[i]);
-          }
-        }
-      };
-      store(grad1, g1);
-      grad1 += job.row_size;
-      if constexpr (Strip::kGradients == 2) {
-        store(grad2, g2);
-        grad2 += job.row_size;
+      if constexpr (Strip::kReadsOwnEarly) read_own(r);
+      if constexpr (Strip::kGradients == 1) {
+        gradients.put(job, r, g1);
+      } else {
+        gradients.put(job, r, g1, g2);
       }
-      row += 1;
     }
+    gradients.end_step();
     map_rows.at += kStepRows;
     own_at.advance();
     map_at.advance();
   }
   wait_for_copies<0>();
+  if constexpr (Strip::kStagedBytes > 0) {
+    meet<Strip>(p.strip);
+    gradients.begin_step(job);
+  }
 }
 
 template <typename Strip>
@@ -408,7 +414,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   unsigned char* const mine = shared + p.strip * Strip::kStripBytes;
   p.ring = reinterpret_cast<float*>(mine);
   p.maps = reinterpret_cast<float*>(mine + Strip::kRingBytes);
-  p.copies = mine + Strip::kRingBytes + Strip::kMapBytes;
+  p.staged = reinterpret_cast<float*>(mine + Strip::kRingBytes + Strip::kMapBytes);
+  p.copies = mine + Strip::kRingBytes + Strip::kMapBytes + Strip::kStagedBytes;
 
   if (!second) {
     constexpr int kRows = 2 * kStepRows * Strip::kMaps;
@@ -420,12 +427,12 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
 
   Pieces<typename Loader::Element> pieces(
       job, static_cast<int64_t>(blockIdx.x) * Strip::kStrips + p.strip);
+  p.first_channel = pieces.first_channel();
+  p.group = Loader::group_of(job, p.thread, p.first_channel);
+  p.channel = p.first_channel + Loader::channel_of(job, p.thread);
   Piece piece;
   while (pieces.next(job, piece)) {
-    p.first_pixel = Strip::first_pixel(piece.strip, kGroup * job.groups);
-    p.first_channel = piece.first_channel;
-    p.group = Loader::group_of(job, p.thread, p.first_channel);
-    p.channel = p.first_channel + Loader::channel_of(job, p.thread);
+    p.origin = place_of(job, Strip::first_pixel(piece.strip, kGroup * job.groups));
     p.begin = piece.begin;
     p.end = piece.end;
     p.first_row = p.begin - 2 * kRadius;

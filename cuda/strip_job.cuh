@@ -29,27 +29,47 @@ namespace jax_fused_ssim::cuda {
 // Rows from one barrier to the next.
 constexpr int kStepRows = 2;
 
-// The rows of all strips, one strip below the other, cut into a range for each strip
-// that runs at a time: runs of `run_rows` rows, each cut into `run_ranges` ranges of
-// nearly equal length.
+// A divisor of numbers under 2^31.
+struct Divisor {
+  int value;
+  uint32_t multiplier, shift;
+
+  Divisor() = default;
+  // At least 2.
+  explicit Divisor(int value_) : value(value_), shift(0) {
+    while ((int64_t{2} << shift) < value) ++shift;
+    multiplier =
+        static_cast<uint32_t>(((uint64_t{1} << (32 + shift)) + value - 1) / value);
+  }
+  __device__ __forceinline__ int divide(int n) const {
+    return static_cast<int>(__umulhi(static_cast<uint32_t>(n), multiplier) >> shift);
+  }
+};
+
+// The strips one below the other, with `gap` rows between them, cut into ranges: runs
+// of `run_rows` rows, each cut into `run_ranges` ranges of nearly equal length. The gap
+// stands for what a range must compute twice when it goes on to the next strip.
 struct Cut {
-  int64_t ranges, run_ranges, run_rows;
+  int64_t ranges, run_ranges, run_rows, gap;
   int64_t least_rows, longer;  // of a range; the first so many have a row more
 
   Cut() = default;
-  Cut(int64_t runs, int64_t run_ranges_, int64_t run_rows_)
+  Cut(int64_t runs, int64_t run_ranges_, int64_t run_rows_, int64_t gap_)
       : ranges(runs * run_ranges_),
         run_ranges(run_ranges_),
         run_rows(run_rows_),
+        gap(gap_),
         least_rows(run_rows_ / run_ranges_),
         longer(run_rows_ % run_ranges_) {}
 
-  // The first row of a range, or what comes after the last one.
-  __device__ __forceinline__ int64_t begin(int64_t range) const {
-    uint64_t run = static_cast<uint64_t>(range);
+  // The rows of a range.
+  __device__ __forceinline__ void range(int64_t index, int64_t& begin,
+                                        int64_t& end) const {
+    uint64_t run = static_cast<uint64_t>(index);
     const int64_t in_run = take_index(run, run_ranges);
-    return static_cast<int64_t>(run) * run_rows + in_run * least_rows +
-           (in_run < longer ? in_run : longer);
+    begin = static_cast<int64_t>(run) * run_rows + in_run * least_rows +
+            (in_run < longer ? in_run : longer);
+    end = begin + least_rows + (in_run < longer ? 1 : 0);
   }
 };
 
@@ -64,7 +84,8 @@ struct StripJob {
   float* grad2;
 
   Leading leading;  // rank at least 1, strides in elements
-  int64_t images, pitch;
+  int64_t images;
+  Divisor pitch;
   int64_t row_size, image_size, map_row_size, map_size;  // elements
   int height, width, channels, map_height, map_width;
   int map_y, map_x;   // image pixel that map pixel (0, 0) is centred on
@@ -78,32 +99,41 @@ struct StripJob {
   float gradient_factor;
 };
 
-// A pixel of the virtual row: column `column` of image `image`, which has it if column
-// < width. Image -1 where there is none.
+// A pixel of the virtual row: column `column` of image `image`, if there is such an
+// image and its width is more.
 struct Place {
   int64_t image;
   int column;
 };
 
+// Where the row of a strip begins, which may be up to a pitch before the first image.
 template <typename Element>
 __device__ __forceinline__ Place place_of(const StripJob<Element>& job, int64_t pixel) {
-  if (pixel < 0) return {-1, 0};
-  uint64_t rest = static_cast<uint64_t>(pixel);
-  const int column = static_cast<int>(take_index(rest, job.pitch));
-  const int64_t image = static_cast<int64_t>(rest);
-  if (image >= job.images) return {-1, 0};
-  return {image, column};
+  uint64_t image = static_cast<uint64_t>(pixel + job.pitch.value);
+  const int64_t column = take_index(image, job.pitch.value);
+  return {static_cast<int64_t>(image) - 1, static_cast<int>(column)};
 }
 
-// The map pixels centred on four pixels of the virtual row. The gap sees to it that
+// Some pixels on from there; image -1 where there is none.
+template <typename Element>
+__device__ __forceinline__ Place place_of(const StripJob<Element>& job,
+                                          const Place& strip, int pixel) {
+  const int column = strip.column + pixel;
+  const int images = job.pitch.divide(column);
+  const int64_t image = strip.image + images;
+  return {image < job.images ? image : -1, column - images * job.pitch.value};
+}
+
+// The map pixels centred on four pixels of a strip's row. The gap sees to it that
 // those of the four that an image has are all of the image that the last one lies in.
 struct MapGroup {
   int64_t image;
   int column;  // of the first in the map, may be negative
 
   template <typename Element>
-  __device__ __forceinline__ MapGroup(const StripJob<Element>& job, int64_t pixel) {
-    const Place last = place_of(job, pixel + kGroup - 1);
+  __device__ __forceinline__ MapGroup(const StripJob<Element>& job, const Place& strip,
+                                      int pixel) {
+    const Place last = place_of(job, strip, pixel + kGroup - 1);
     image = last.image;
     column = last.column - (kGroup - 1) - job.map_x;
   }
@@ -118,38 +148,46 @@ struct MapGroup {
   }
 };
 
-// A piece of a range: rows [begin, end) of a strip, which has the channels from
-// first_channel on.
+// A piece of a range: rows [begin, end) of a strip.
 struct Piece {
   int64_t strip;  // along the virtual row
-  int first_channel;
   int begin, end;
 };
 
-// The pieces of range `index`, one after the other.
+// What strip `index` of those that run at a time does, one piece after the other.
+// Neighbours have the parts of one range: what they share of a cache line they need at
+// about the same time.
 template <typename Element>
 class Pieces {
  public:
-  __device__ __forceinline__ Pieces(const StripJob<Element>& job, int64_t index)
-      : at_(job.cut.begin(index)),
-        end_(index < job.cut.ranges ? job.cut.begin(index + 1) : at_) {}
+  __device__ __forceinline__ Pieces(const StripJob<Element>& job, int64_t index) {
+    uint64_t range = static_cast<uint64_t>(index);
+    first_channel_ = static_cast<int>(take_index(range, job.parts)) * job.part_channels;
+    job.cut.range(static_cast<int64_t>(range), at_, end_);
+    if (static_cast<int64_t>(range) >= job.cut.ranges) end_ = at_;
+  }
+
+  // Of the strip in all pieces.
+  __device__ __forceinline__ int first_channel() const { return first_channel_; }
 
   __device__ __forceinline__ bool next(const StripJob<Element>& job, Piece& piece) {
-    if (at_ >= end_) return false;
-    uint64_t strip = static_cast<uint64_t>(at_);
-    const int64_t begin = take_index(strip, job.rows);
-    piece.first_channel =
-        static_cast<int>(take_index(strip, job.parts)) * job.part_channels;
-    piece.strip = static_cast<int64_t>(strip);
-    const int64_t left = end_ - at_, below = job.rows - begin;
-    const int64_t rows = left < below ? left : below;
-    piece.begin = static_cast<int>(begin);
-    piece.end = static_cast<int>(begin + rows);
-    at_ += rows;
-    return true;
+    while (at_ < end_) {
+      uint64_t strip = static_cast<uint64_t>(at_);
+      const int64_t below = job.rows + job.cut.gap;
+      const int64_t begin = take_index(strip, below);
+      const int64_t left = end_ - at_;
+      const int64_t end = begin + left < below ? begin + left : below;
+      at_ += end - begin;
+      piece.strip = static_cast<int64_t>(strip);
+      piece.begin = static_cast<int>(begin);
+      piece.end = static_cast<int>(end < job.rows ? end : job.rows);
+      if (piece.begin < piece.end) return true;
+    }
+    return false;
   }
 
  private:
+  int first_channel_;
   int64_t at_, end_;
 };
 

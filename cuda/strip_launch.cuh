@@ -22,7 +22,7 @@ namespace jax_fused_ssim::cuda {
 // but four for gradients of interleaved channels, among which a strip is divided, with
 // columns to be computed twice in each.
 constexpr int strip_threads(int gradients, bool interleaved) {
-  return gradients > 0 && interleaved ? 128 : 64;
+  return interleaved ? 128 : 64;
 }
 
 template <typename Strip_>
@@ -103,7 +103,7 @@ Result with_strip(const Request& request, const Device& device, Result none, F f
 // ----------------------------------------------------------------------
 
 struct Strips {
-  int64_t pitch, rows, count;
+  int64_t pitch, rows, count;  // count: along the virtual row
   int groups, parts, part_channels;
 
   template <typename Strip>
@@ -116,32 +116,31 @@ struct Strips {
     strips.pitch = (problem.width + Strip::kGap + kGroup - 1) / kGroup * kGroup;
     strips.rows = Strip::kWritesImage ? problem.height : problem.map_height();
     const int64_t pixels = (problem.images - 1) * strips.pitch + problem.width;
-    strips.count = strips.parts * Strip::strips(pixels, kGroup * strips.groups);
+    strips.count = Strip::strips(pixels, kGroup * strips.groups);
     return strips;
   }
 };
 
-// A range that goes on from one strip to the next computes kHaloRows twice more. So
-// where there are as many ranges as strips or more, it is better to give each strip
-// ranges of its own, unless that leaves too many without one.
+// As many ranges as strips run at a time, unless that leaves each too little to do. A
+// range that goes on from one strip to the next computes kHaloRows twice more. So where
+// there are as many ranges as strips or more, it can be better to give each strip
+// ranges of its own, though that leaves some strips without one.
 template <typename Strip>
 Cut cut_of(const Strips& strips, const Device& device) {
-  constexpr int64_t kLeastRows = 4;
-  const int64_t resident =
+  // To begin again takes about as long as the rows that are computed again.
+  constexpr int64_t kLeastRows = 4, kGap = 2 * Strip::kHaloRows;
+  const int64_t at_a_time =
       int64_t{device.multiprocessors} * Strip::kBlocks * Strip::kStrips;
-  const int64_t all_rows = strips.count * strips.rows;
-  const int64_t most = std::max<int64_t>(1, all_rows / kLeastRows);
-  const int64_t ranges = std::min(resident, most);
-  const int64_t each =
-      std::min(resident / strips.count, std::max<int64_t>(1, strips.rows / kLeastRows));
-  if (each > 0) {
-    constexpr int64_t kBesides = Strip::kBlocks * Strip::kStrips;
-    const int64_t alone = strips.rows / each + Strip::kHaloRows;
-    const int64_t through =
-        all_rows / ranges + Strip::kHaloRows + Strip::kHaloRows / kBesides;
-    if (alone < through) return Cut(strips.count, each, strips.rows);
+  const int64_t most = std::max<int64_t>(1, at_a_time / strips.parts);
+  const int64_t rows = strips.count * (strips.rows + kGap);
+  const int64_t ranges =
+      std::min(most, std::max<int64_t>(1, strips.count * strips.rows / kLeastRows));
+  const int64_t own =
+      std::min(most / strips.count, std::max<int64_t>(1, strips.rows / kLeastRows));
+  if (own > 0 && strips.rows / own < rows / ranges) {
+    return Cut(strips.count, own, strips.rows, 0);
   }
-  return Cut(1, ranges, all_rows);
+  return Cut(1, ranges, rows, kGap);
 }
 
 // Strips pay for ten or twenty rows before the first and for gaps, tiles for a halo on
@@ -152,8 +151,8 @@ bool strips_are_best(const Problem& problem) {
   constexpr int64_t kLeastPixels = 1 << 20;
   const Strips strips = Strips::of<Strip>(problem);
   const int64_t pixels = problem.images * problem.image_size();
-  const int64_t computed =
-      strips.count * (strips.rows + Strip::kHaloRows) * kGroup * Strip::kThreads;
+  const int64_t computed = strips.parts * strips.count *
+                           (strips.rows + Strip::kHaloRows) * kGroup * Strip::kThreads;
   return pixels >= kLeastPixels && computed <= 2 * pixels;
 }
 
@@ -188,7 +187,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   job.grad2 = static_cast<float*>(request.grad2);
   job.leading = in_elements(problem);
   job.images = problem.images;
-  job.pitch = strips.pitch;
+  job.pitch = Divisor(static_cast<int>(strips.pitch));
   job.row_size = problem.width * problem.channels;
   job.image_size = problem.image_size();
   job.map_row_size = problem.map_width() * problem.channels;
@@ -213,7 +212,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   if (strips.count * strips.rows == 0) return cudaSuccess;
   job.cut = cut_of<Strip>(strips, device);
 
-  const Grid grid = {(job.cut.ranges + Strip::kStrips - 1) / Strip::kStrips,
+  const Grid grid = {(job.cut.ranges * job.parts + Strip::kStrips - 1) / Strip::kStrips,
                      Strip::kBlockThreads, Strip::kBytes};
   return launch(stream, device, request.accumulators != nullptr, Strip::kernel(), grid,
                 job);

@@ -53,8 +53,25 @@ __device__ __forceinline__ void read4(const __nv_bfloat16* p, float (&v)[4]) {
   v[2] = __uint_as_float(q.y << 16), v[3] = __uint_as_float(q.y & 0xffff0000u);
 }
 
-// Where a thread copies from: the first `count` of some elements of a row, of both
-// images.
+// Neighbouring elements of a row: the first `count` of some exist.
+struct Unit {
+  int64_t image, in_row;
+  int count;
+
+  // `most` elements from the begin-th on of the kGroup pixels at `pixel` of a strip.
+  template <typename Element>
+  __device__ __forceinline__ Unit(const StripJob<Element>& job, const Place& strip,
+                                  int pixel, int begin, int most) {
+    const Place place = place_of(job, strip, pixel);
+    image = place.image < 0 ? 0 : place.image;
+    in_row = int64_t{place.column} * job.channels + begin;
+    const int pixels = job.width - place.column;
+    const int left = (pixels < kGroup ? pixels : kGroup) * job.channels - begin;
+    count = place.image < 0 || left < 0 ? 0 : left < most ? left : most;
+  }
+};
+
+// Where a thread copies a unit from, of both images.
 template <typename Element>
 struct CopySource {
   static constexpr int kSize = sizeof(Element);
@@ -63,21 +80,15 @@ struct CopySource {
   int64_t to_img2;
   int count;
 
-  // `most` elements from the begin-th on of the kGroup pixels at `pixel`.
-  __device__ __forceinline__ CopySource(const StripJob<Element>& job, int64_t pixel,
-                                        int row, int begin, int most) {
-    const Place place = place_of(job, pixel);
-    const int64_t image = place.image < 0 ? 0 : place.image;
-    const ImageOffsets offset = image_offsets(job.leading, image);
-    const int64_t in_image =
-        row * job.row_size + int64_t{place.column} * job.channels + begin;
+  __device__ __forceinline__ CopySource(const StripJob<Element>& job, const Unit& unit,
+                                        int row)
+      : count(unit.count) {
+    const ImageOffsets offset = image_offsets(job.leading, unit.image);
+    const int64_t in_image = row * job.row_size + unit.in_row;
     const char* const img2 =
         reinterpret_cast<const char*>(job.img2 + offset.img2 + in_image);
     img1 = reinterpret_cast<const char*>(job.img1 + offset.img1 + in_image);
     to_img2 = img2 - img1;
-    const int pixels = job.width - place.column;
-    const int left = (pixels < kGroup ? pixels : kGroup) * job.channels - begin;
-    count = place.image < 0 || left < 0 ? 0 : left < most ? left : most;
   }
 
   __device__ __forceinline__ void advance(const StripJob<Element>& job, int rows) {
@@ -177,18 +188,19 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
  public:
   using Loader = PlanarLoader<Element, kAligned, kThreads, kAhead>;
 
-  // The strip's row begins at virtual pixel `pixel`; its first step at image row `row`.
+  // The strip's row begins at `strip`, its first step at image row `row`.
   // Rows from `end` on are not needed.
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
-                                     unsigned char* copies, int thread, int64_t pixel,
-                                     int /*first_channel*/, int row, int end)
+                                     unsigned char* copies, int thread,
+                                     const Place& strip, int /*first_channel*/, int row,
+                                     int end)
       : ring_(reinterpret_cast<unsigned char*>(ring)),
         copies_(Loader::kInPlace ? ring_ : copies),
         thread_(thread),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
-        from_(job, pixel + kGroup * thread, row, 0, kGroup),
-        halo_from_(job, pixel + halo_copy_column(), row + halo_copy_row(), 0,
-                   kHaloCopy) {}
+        from_(job, Unit(job, strip, kGroup * thread, 0, kGroup), row),
+        halo_from_(job, Unit(job, strip, halo_copy_column(), 0, kHaloCopy),
+                   row + halo_copy_row()) {}
 
   // Before the first step: its rows are formed, the others under way. `meet` is the
   // barrier of those who load.
@@ -315,9 +327,9 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
 // Up to kMaxChannels channels of those that are interleaved in memory. In shared memory
 // a row has a segment for each, kGroup columns for each of the channel's share of the
 // threads and a halo; a remainder of threads computes columns that nobody reads. Rows
-// are copied as they are to a ring of their own, kGroup elements a thread whatever they
-// are, so they are formed from what others copied: a step after those have waited for
-// it.
+// are copied as they are to a ring of their own and then dealt out to the segments, a
+// unit of kGroup elements a thread. What is more than a unit a thread is copied by the
+// unit but dealt out by the element, so by others: a step after those have waited.
 template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
 class InterleavedLoader {
  public:
@@ -329,8 +341,8 @@ class InterleavedLoader {
   static constexpr int kAhead = kAhead_;
   static constexpr int kMaxChannels = 4;
   static_assert(kAligned || sizeof(Element) == 4, "copies are of 4 bytes at least");
-  static_assert(kMaxChannels == kGroup, "source() takes them as one copy");
-  static_assert(kHalo * kMaxChannels <= kThreads, "a thread forms one halo column");
+  static_assert(kMaxChannels == kGroup, "a pixel of a part is a unit");
+  static_assert(kHalo * kMaxChannels <= kThreads, "a thread deals out one more");
 
   static constexpr int kPitch = kGroup * kThreads + kHalo * kMaxChannels;
   static constexpr int kRowFloats = 2 * kPitch;
@@ -355,6 +367,27 @@ class InterleavedLoader {
                                                    int thread) {
     return thread / job.groups;
   }
+  // Where an element of a row, counted from its first pixel, has its place in a
+  // segment.
+  __device__ __forceinline__ static int place_in_row(const StripJob<Element>& job,
+                                                     int element) {
+    const int column = element / job.part_channels;
+    const int channel = element - column * job.part_channels;
+    return channel * (kGroup * job.groups + kHalo) + column;
+  }
+  // The index-th unit of a row from pixel `pixel` on: where the strip has all channels
+  // its elements are neighbours in memory, otherwise they are the channels of one
+  // pixel.
+  __device__ __forceinline__ static Unit unit(const StripJob<Element>& job,
+                                              const Place& strip, int pixel, int index,
+                                              int first_channel) {
+    if (job.parts > 1) {
+      const int left = job.channels - first_channel;
+      return {job, strip, pixel + index, first_channel, left < kGroup ? left : kGroup};
+    }
+    return {job, strip, pixel + index / job.channels * kGroup,
+            index % job.channels * kGroup, kGroup};
+  }
   __device__ __forceinline__ static int offset_of(const StripJob<Element>& job,
                                                   int thread) {
     return kGroup * thread + kHalo * (thread / job.groups);
@@ -367,26 +400,25 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   using Loader = InterleavedLoader<Element, kAligned, kThreads, kAhead>;
 
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
-                                     unsigned char* copies, int thread, int64_t pixel,
-                                     int first_channel, int row, int end)
+                                     unsigned char* copies, int thread,
+                                     const Place& strip, int first_channel, int row,
+                                     int end)
       : ring_(reinterpret_cast<unsigned char*>(ring)),
         copies_(copies),
         thread_(thread),
-        copies_more_(thread <
-                     (job.groups + kHalo / kGroup) * job.part_channels - kThreads),
-        in_halo_(thread < kHalo * job.part_channels),
+        copies_more_(kGroup * (kThreads + thread) < elements(job)),
+        deals_more_(kGroup * kThreads + thread < elements(job)),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
-        from_(source(job, thread, pixel, first_channel, row)),
-        more_from_(source(job, kThreads + thread, pixel, first_channel, row)) {
-    const int offset = Loader::offset_of(job, thread);
-    const int channel = Loader::channel_of(job, thread);
-    to_ = offset * int(sizeof(float));
-    read_ = ((offset - channel * segment(job)) * job.part_channels + channel) * kSize;
-    const int halo_channel = thread / kHalo;
-    const int halo_column = kGroup * job.groups + thread % kHalo;
-    halo_to_ = (halo_channel * segment(job) + halo_column) * int(sizeof(float));
-    halo_read_ =
-        in_halo_ ? (halo_column * job.part_channels + halo_channel) * kSize : 0;
+        from_(job, Loader::unit(job, strip, 0, thread, first_channel), row),
+        more_from_(job, Loader::unit(job, strip, 0, kThreads + thread, first_channel),
+                   row) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      to_[i] = Loader::place_in_row(job, kGroup * thread + i);
+    }
+    const int more = deals_more_ ? kGroup * kThreads + thread : 0;
+    more_to_ = Loader::place_in_row(job, more) * int(sizeof(float));
+    more_read_ = more * kSize;
   }
 
   template <typename Meet>
@@ -420,33 +452,40 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   // In every step: s and d of the next; then waits for the copies of the one after.
   __device__ __forceinline__ void form(const StripJob<Element>& job) {
     const unsigned char* const copy = copies_ + read_at_.offset;
-    unsigned char* const to = ring_ + form_at_.offset;
-    const int channels = job.part_channels;
+    float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
+    // All reads before the first store: they wait for shared memory but once.
+    float x[kStepRows][kGroup], y[kStepRows][kGroup];
+    Element more_x[kStepRows], more_y[kStepRows];
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
-      const auto pixel = [&](int from, int i) {
-        const Element* const p = reinterpret_cast<const Element*>(copy + from) +
-                                 r * Loader::kCopyRow + i * channels;
-        return sum_difference(static_cast<float>(p[0]),
-                              static_cast<float>(p[Loader::kPitch]),
-                              job.constants.inv_range);
-      };
-      float s[kGroup], d[kGroup];
+      const int begin = r * Loader::kCopyRow;
+      const Element* const own =
+          reinterpret_cast<const Element*>(copy) + kGroup * thread_ + begin;
+      read4(own, x[r]);
+      read4(own + Loader::kPitch, y[r]);
+      const Element* const more =
+          reinterpret_cast<const Element*>(copy + more_read_) + begin;
+      more_x[r] = more[0];
+      more_y[r] = more[Loader::kPitch];
+    }
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      float* const s = to + r * Loader::kRowFloats;
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
-        const auto v = pixel(read_, i);
-        s[i] = v.s;
-        d[i] = v.d;
+        const auto v = sum_difference(x[r][i], y[r][i], job.constants.inv_range);
+        s[to_[i]] = v.s;
+        s[Loader::kPitch + to_[i]] = v.d;
       }
-      float* const row = reinterpret_cast<float*>(to + to_) + r * Loader::kRowFloats;
-      store_group(row, s);
-      store_group(row + Loader::kPitch, d);
-
-      const auto v = pixel(halo_read_, 0);
-      const uint32_t halo =
-          shared_address(to) + halo_to_ + r * Loader::kRowFloats * int(sizeof(float));
-      store_shared_if(in_halo_, halo, v.s);
-      store_shared_if(in_halo_, halo + Loader::kPitch * int(sizeof(float)), v.d);
+    }
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      const auto v =
+          sum_difference(static_cast<float>(more_x[r]), static_cast<float>(more_y[r]),
+                         job.constants.inv_range);
+      const uint32_t s = shared_address(to + r * Loader::kRowFloats) + more_to_;
+      store_shared_if(deals_more_, s, v.s);
+      store_shared_if(deals_more_, s + Loader::kPitch * int(sizeof(float)), v.d);
     }
     form_at_.advance();
     read_at_.advance();
@@ -457,27 +496,17 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   static constexpr int kSize = sizeof(Element);
   static constexpr int kImageBytes = Loader::kPitch * kSize;
 
-  __device__ __forceinline__ static int segment(const StripJob<Element>& job) {
-    return kGroup * job.groups + kHalo;
-  }
-  // The index-th kGroup elements of the strip's row: where it has all channels they are
-  // neighbours in memory, otherwise the channels of one pixel.
-  __device__ __forceinline__ static CopySource<Element> source(
-      const StripJob<Element>& job, int index, int64_t pixel, int first_channel,
-      int row) {
-    if (job.parts > 1) {
-      const int left = job.channels - first_channel;
-      return {job, pixel + index, row, first_channel, left < kGroup ? left : kGroup};
-    }
-    return {job, pixel + index / job.channels * kGroup, row,
-            index % job.channels * kGroup, kGroup};
+  // Of a row: those of all groups and of the halo.
+  __device__ __forceinline__ static int elements(const StripJob<Element>& job) {
+    return (kGroup * job.groups + kHalo) * job.part_channels;
   }
 
   unsigned char* const ring_;
   unsigned char* const copies_;
   const int thread_;
-  const bool copies_more_, in_halo_;
-  int to_, read_, halo_to_, halo_read_;  // bytes into a row
+  const bool copies_more_, deals_more_;
+  int to_[kGroup];           // floats into a row
+  int more_to_, more_read_;  // bytes into a row
   RowSpan rows_;
   CopySource<Element> from_, more_from_;
   RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0}, read_at_{0};

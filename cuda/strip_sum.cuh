@@ -98,22 +98,24 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
       ring + Loader::offset_of(job, thread) + Strip::kBefore - kRadius;
 
   Pieces<Element> pieces(job, blockIdx.x);
+  const int first_channel = pieces.first_channel();
+  const int group = Loader::group_of(job, thread, first_channel);
+  const int channel = first_channel + Loader::channel_of(job, thread);
   Piece piece;
   while (pieces.next(job, piece)) {
-    const int64_t first_pixel = Strip::first_pixel(piece.strip, kGroup * job.groups);
-    const int group = Loader::group_of(job, thread, piece.first_channel);
-    const int channel = piece.first_channel + Loader::channel_of(job, thread);
+    const Place origin =
+        place_of(job, Strip::first_pixel(piece.strip, kGroup * job.groups));
     // The input row of output row 0 is centred on map_y.
     const int first_row = piece.begin + job.map_y - kRadius;
     const int steps =
         (piece.end - piece.begin + 2 * kRadius + kStepRows - 1) / kStepRows;
 
     __syncthreads();
-    Loading<Loader, Strip::kSlots> loading(job, ring, copies, thread, first_pixel,
-                                           piece.first_channel, first_row,
+    Loading<Loader, Strip::kSlots> loading(job, ring, copies, thread, origin,
+                                           first_channel, first_row,
                                            piece.end + job.map_y + kRadius);
 
-    const MapGroup at(job, first_pixel + Strip::kBefore + kGroup * group);
+    const MapGroup at(job, origin, Strip::kBefore + kGroup * group);
     bool exists[kGroup];
     float unit[kGroup];
 #pragma unroll
