@@ -5,31 +5,16 @@ values without a word: the tests look at values and at the collectives in the co
 program.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import eight_devices
 import pytest
 from sharding_program import CASES
 
-PROGRAM = Path(__file__).with_name("sharding_program.py")
 GATHERING = ("all-gather", "all-to-all", "collective-permute")
 
 
 @pytest.fixture(scope="module")
 def results():
-    env = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
-    done = subprocess.run(
-        [sys.executable, PROGRAM], env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return eight_devices.run("sharding_program.py")
 
 
 @pytest.mark.parametrize("case", CASES)
