@@ -5,6 +5,7 @@ result, and how many collectives of each kind the compiled program has.
 """
 
 import json
+import re
 import sys
 
 import jax
@@ -46,6 +47,7 @@ CASES = {
     "two axes": (gradients(fused_ssim), False, ("a", "b"), ("a", "b")),
     "two axes in one": (gradients(fused_ssim), False, (("a", "b"),), (("a", "b"),)),
     "one replicated": (gradients(fused_ssim), False, ("a",), ()),
+    "first replicated": (gradients(fused_ssim), False, (), ("a",)),
     "map": (gradients(squared_map), False, ("a",), ("a",)),
     "per image": (per_image, False, ("a",), ("a",)),
     "channels last": (gradients(channels_last), False, ("a",), ("a",)),
@@ -57,7 +59,23 @@ CASES = {
         (),
     ),
     "rows": (gradients(fused_ssim), False, (None, None, "a"), (None, None, "a")),
+    "batch and rows": (
+        gradients(fused_ssim),
+        False,
+        ("b", None, "a"),
+        ("b", None, "a"),
+    ),
 }
+
+
+def operand_shapes(compiled):
+    """Shapes of what the first custom call of a compiled program is given."""
+    call = re.search(r"custom-call\(.* operand_layout.*", compiled.as_text())[0]
+    constraints = re.search(r"operand_layout_constraints=\{(.*?\})\}", call)[1]
+    return [
+        [int(d) for d in shape.split(",")]
+        for shape in re.findall(r"f32\[([\d,]+)\]", constraints)
+    ]
 
 
 def run(function, one, spec1, spec2, mesh):
@@ -77,6 +95,7 @@ def run(function, one, spec1, spec2, mesh):
             for a, b in zip(map(np.asarray, results), expected, strict=True)
         ),
         "shards": [list(r.sharding.shard_shape(r.shape)) for r in results],
+        "operands": operand_shapes(compiled),
         **collectives(compiled),
     }
 
