@@ -144,6 +144,25 @@ def _batch(
     return results, [0] * len(results)
 
 
+def _eager(primitive: Primitive) -> Callable[..., list[Array]]:
+    """What a primitive does outside jit: compiles itself."""
+
+    def bind(*args: Array, **params: Any) -> list[Array]:
+        return primitive.bind(*args, **params)
+
+    bind.__name__ = bind.__qualname__ = primitive.name
+    # Under jax_debug_nans a compiled function that made a NaN is run again without jit,
+    # which would come back here without end. JAX marks its own primitives in this way.
+    bind._apply_primitive = True
+    compiled = jax.jit(bind, static_argnames=_STATIC)
+
+    def impl(*args: Array, **params: Any) -> list[Array]:
+        with jax.disable_jit(False):
+            return compiled(*args, **params)
+
+    return impl
+
+
 def _op(
     name: str, types: Callable[..., list[Any]], plain: Callable[..., Any]
 ) -> Primitive:
@@ -151,7 +170,7 @@ def _op(
     primitive = Primitive(f"jax_fused_ssim_{name}")
     primitive.multiple_results = True
     primitive.def_abstract_eval(types)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=_STATIC))
+    primitive.def_impl(_eager(primitive))
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     register_lowerings(primitive, plain)
     return primitive

@@ -92,6 +92,8 @@ def fused_ssim(
     return _reduced(x, y, spec, reduction)
 
 
+# As the functions of jax.numpy, one compiled program where it is called outside jit.
+@functools.partial(jax.jit, static_argnums=(2, 3), inline=True)
 def _reduced(x: Array, y: Array, spec: Spec, reduction: str) -> Array:
     if reduction == "none":
         return ops.ssim_map(x, y, spec)
