@@ -47,8 +47,8 @@ def fused_ssim(
     image's gradient is computed only where it is asked for.
 
     Args:
-      img1: [..., C, H, W], or [..., H, W, C] for data_format "NHWC", with any number of
-        leading batch dimensions; float16, bfloat16, float32 or float64.
+      img1: Float[Array, "*batch C H W"], or "*batch H W C" for data_format "NHWC", with
+        any number of batch dimensions, none too; float16, bfloat16, float32 or float64.
       img2: like img1. Two dtypes are promoted to a common one.
       padding: "same" pads with zeros, the map has the image's size; "valid" keeps the
         pixels whose window lies inside the image, the map is smaller by 10 each way.
@@ -67,9 +67,10 @@ def fused_ssim(
         JAX.
 
     Returns:
-      A scalar for "mean" and the batch shape for "per_image", in float32 (float64 for
-      float64 images), within [-1, 1]; for "none" the map in the images' dtype. NaN
-      where a window reaches a NaN or an infinity.
+      Float[Array, ""] for "mean" and Float[Array, "*batch"] for "per_image", in float32
+      (float64 for float64 images), within [-1, 1]; for "none" the map in the images'
+      dtype, Float[Array, "*batch C H W"], or "*batch C H-10 W-10" for "valid", with C
+      last for "NHWC". NaN where a window reaches a NaN or an infinity.
 
     Raises:
       TypeError: images that are not of a real floating-point dtype; data_range, k1 or
