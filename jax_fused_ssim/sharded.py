@@ -68,9 +68,9 @@ def fused_ssim(
     own; two more where height and width are both sharded.
 
     Args:
-      img1: the block of this device, Float[Array, "*batch C H W"], or "*batch H W C" for
-        data_format "NHWC". Blocks are equal, as in `jax.shard_map`, and have at least
-        11 pixels along an axis that is cut.
+      img1: the block of this device, Float[Array, "*batch C H W"], or "*batch H W C"
+        for data_format "NHWC". Blocks are equal, as in `jax.shard_map`, and have at
+        least 11 pixels along an axis that is cut.
       img2: like img1.
       padding: "same" or "valid", at the border of the whole image.
       height_axis: the mesh axis that the height is sharded over, or a tuple of them;
