@@ -94,3 +94,4 @@ def test_without_the_targets_it_is_refused():
     with pytest.raises(ValueError, match="jax_fused_ssim_ssim_sum"):
         exported(fused_ssim, 4, checks=[])
     exported(functools.partial(fused_ssim, implementation="xla"), 4, checks=[])
+    exported(fused_ssim, 4, ["tpu"], checks=[])
