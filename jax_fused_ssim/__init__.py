@@ -1,6 +1,7 @@
 """Fused SSIM, forward and backward, for JAX on CPUs and NVIDIA GPUs."""
 
-from jax_fused_ssim.native import build_info
+from jax_fused_ssim import sharded
+from jax_fused_ssim.native import CUSTOM_CALL_TARGETS, build_info
 from jax_fused_ssim.ssim import fused_ssim
 
-__all__ = ["build_info", "fused_ssim"]
+__all__ = ["CUSTOM_CALL_TARGETS", "build_info", "fused_ssim", "sharded"]

@@ -18,6 +18,15 @@ except ImportError as error:
         "not run Python from the folder that holds the sources."
     ) from error
 
+# Names that the handlers go by in a compiled or exported program. Public: for
+# `jax.export.DisabledSafetyCheck.custom_call`.
+CUSTOM_CALL_TARGETS: tuple[str, ...] = (
+    "jax_fused_ssim_ssim_sum",
+    "jax_fused_ssim_ssim_sum_grad",
+    "jax_fused_ssim_ssim_map",
+    "jax_fused_ssim_ssim_map_grad",
+)
+
 PLANE_SUM_WORDS: int = _native.PLANE_SUM_WORDS
 
 

@@ -144,6 +144,25 @@ def _batch(
     return results, [0] * len(results)
 
 
+def _eager(primitive: Primitive) -> Callable[..., list[Array]]:
+    """What a primitive does outside jit: compiles itself."""
+
+    def bind(*args: Array, **params: Any) -> list[Array]:
+        return primitive.bind(*args, **params)
+
+    bind.__name__ = bind.__qualname__ = primitive.name
+    # Under jax_debug_nans a compiled function that made a NaN is run again without jit,
+    # which would come back here without end. JAX marks its own primitives in this way.
+    bind._apply_primitive = True
+    compiled = jax.jit(bind, static_argnames=_STATIC)
+
+    def impl(*args: Array, **params: Any) -> list[Array]:
+        with jax.disable_jit(False):
+            return compiled(*args, **params)
+
+    return impl
+
+
 def _op(
     name: str, types: Callable[..., list[Any]], plain: Callable[..., Any]
 ) -> Primitive:
@@ -151,7 +170,7 @@ def _op(
     primitive = Primitive(f"jax_fused_ssim_{name}")
     primitive.multiple_results = True
     primitive.def_abstract_eval(types)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=_STATIC))
+    primitive.def_impl(_eager(primitive))
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     register_lowerings(primitive, plain)
     return primitive
@@ -299,7 +318,7 @@ ad.primitive_jvps[ssim_map_tangent_p] = _ssim_map_tangent_jvp
 ad.primitive_transposes[ssim_map_tangent_p] = _ssim_map_tangent_transpose
 
 
-def _perturbed(tangents: Sequence[Any]) -> tuple[Wrt, list[Array]]:
+def perturbed(tangents: Sequence[Any]) -> tuple[Wrt, list[Array]]:
     """Which images have a tangent, and those tangents."""
     wrt = tuple(not isinstance(t, SymbolicZero) for t in tangents)
     return wrt, [t for t, asked in zip(tangents, wrt, strict=True) if asked]
@@ -323,7 +342,7 @@ def ssim_map(x: Array, y: Array, spec: Spec) -> Array:
 
 @functools.partial(ssim_map.defjvp, symbolic_zeros=True)
 def _ssim_map_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    wrt, given = _perturbed(tangents)
+    wrt, given = perturbed(tangents)
     (tangent,) = ssim_map_tangent_p.bind(*primals, *given, spec=spec, wrt=wrt)
     return ssim_map(*primals, spec), tangent
 
@@ -333,7 +352,7 @@ def _mean_axes(ndim: int, per_image: bool) -> tuple[int, ...]:
     return (-1,) if per_image else tuple(range(ndim - 2))
 
 
-def _mean_count(
+def mean_count(
     shape: Sequence[int], spec: Spec, per_image: bool
 ) -> tuple[int, list[Any]]:
     """Map pixels under a mean: the product of the static dimensions, and the others."""
@@ -343,7 +362,7 @@ def _mean_count(
     return math.prod(static), [d for d in dims if not isinstance(d, int)]
 
 
-def _mean_factor(symbolic: Sequence[Any], dtype: Any) -> Array | None:
+def mean_factor(symbolic: Sequence[Any], dtype: Any) -> Array | None:
     """What `scale` cannot hold: 1 / the product of the symbolic dimensions."""
     factor = None
     for d in symbolic:
@@ -374,9 +393,9 @@ def ssim_mean(x: Array, y: Array, spec: Spec, per_image: bool) -> Array:
     Returns:
       A scalar, or the leading shape: float32, float64 for float64 images.
     """
-    static, symbolic = _mean_count(x.shape, spec, per_image)
+    static, symbolic = mean_count(x.shape, spec, per_image)
     sums = ssim_sum(x, y, spec.scaled(1 / static))
-    return _mean_from_sums(sums, x.ndim, per_image, _mean_factor(symbolic, sums.dtype))
+    return _mean_from_sums(sums, x.ndim, per_image, mean_factor(symbolic, sums.dtype))
 
 
 @functools.partial(ssim_mean.defjvp, symbolic_zeros=True)
@@ -384,15 +403,15 @@ def _ssim_mean_jvp(
     spec: Spec, per_image: bool, primals: Any, tangents: Any
 ) -> tuple[Array, Array]:
     x, y = primals
-    wrt, given = _perturbed(tangents)
-    static, symbolic = _mean_count(x.shape, spec, per_image)
+    wrt, given = perturbed(tangents)
+    static, symbolic = mean_count(x.shape, spec, per_image)
     sums, grads = ssim_sum_grad(x, y, spec.scaled(1 / static), wrt)
     axes = (-3, -2, -1) if per_image else None
     tangent = sum(
         jnp.sum(grad * t.astype(grad.dtype), axis=axes)
         for grad, t in zip(grads, given, strict=True)
     )
-    factor = _mean_factor(symbolic, sums.dtype)
+    factor = mean_factor(symbolic, sums.dtype)
     if factor is not None:
         tangent = tangent * factor
     return _mean_from_sums(sums, x.ndim, per_image, factor), tangent

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 
-def split_sum(a: Array, axis: int | Sequence[int], bound: float) -> Array:
+def split_sum(
+    a: Array, axis: int | Sequence[int], bound: float, mesh_axes: Sequence[Any] = ()
+) -> Array:
     """Sums along axes, in the array's dtype, with an error of about one rounding.
 
     Every term is split into a multiple of a quantum, coarse enough for their sum to be
@@ -20,6 +23,7 @@ def split_sum(a: Array, axis: int | Sequence[int], bound: float) -> Array:
       a: any shape, float32 or float64.
       axis: one axis or several, as in `jnp.sum`.
       bound: no term is larger in absolute value.
+      mesh_axes: of `jax.shard_map`, to sum over too.
 
     Returns:
       The sums.
@@ -28,9 +32,12 @@ def split_sum(a: Array, axis: int | Sequence[int], bound: float) -> Array:
     sizes = [a.shape[i] for i in axes]
     # A symbolic size counts as 4096: more terms round, as in any float sum.
     terms = math.prod(n if isinstance(n, int) else 4096 for n in sizes)
+    terms *= math.prod(map(jax.lax.axis_size, mesh_axes))
     bits = jnp.finfo(a.dtype).nmant + 1
     quantum = 2.0 ** (math.ceil(math.log2(max(terms, 1) * bound)) - bits)
     coarse = jax.lax.stop_gradient(jnp.round(a / quantum) * quantum)
     parts = jnp.stack([coarse, a - coarse], axis=-1)
     total = jnp.sum(parts, axis=tuple(i if i >= 0 else i - 1 for i in axes))
+    if mesh_axes:
+        total = jax.lax.psum(total, tuple(mesh_axes))
     return total[..., 0] + total[..., 1]

@@ -11,11 +11,10 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+from eight_devices import collectives
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_fused_ssim import fused_ssim
-
-COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
 
 
 def squared_map(x, y):
@@ -48,6 +47,7 @@ CASES = {
     "two axes": (gradients(fused_ssim), False, ("a", "b"), ("a", "b")),
     "two axes in one": (gradients(fused_ssim), False, (("a", "b"),), (("a", "b"),)),
     "one replicated": (gradients(fused_ssim), False, ("a",), ()),
+    "first replicated": (gradients(fused_ssim), False, (), ("a",)),
     "map": (gradients(squared_map), False, ("a",), ("a",)),
     "per image": (per_image, False, ("a",), ("a",)),
     "channels last": (gradients(channels_last), False, ("a",), ("a",)),
@@ -59,7 +59,23 @@ CASES = {
         (),
     ),
     "rows": (gradients(fused_ssim), False, (None, None, "a"), (None, None, "a")),
+    "batch and rows": (
+        gradients(fused_ssim),
+        False,
+        ("b", None, "a"),
+        ("b", None, "a"),
+    ),
 }
+
+
+def operand_shapes(compiled):
+    """Shapes of what the first custom call of a compiled program is given."""
+    call = re.search(r"custom-call\(.* operand_layout.*", compiled.as_text())[0]
+    constraints = re.search(r"operand_layout_constraints=\{(.*?\})\}", call)[1]
+    return [
+        [int(d) for d in shape.split(",")]
+        for shape in re.findall(r"f32\[([\d,]+)\]", constraints)
+    ]
 
 
 def run(function, one, spec1, spec2, mesh):
@@ -73,14 +89,14 @@ def run(function, one, spec1, spec2, mesh):
     )
     compiled = jax.jit(function).lower(x, y).compile()
     results = jax.tree.leaves(compiled(x, y))
-    text = compiled.as_text()
     return {
         "error": max(
             float(np.linalg.norm(a - b) / np.linalg.norm(b))
             for a, b in zip(map(np.asarray, results), expected, strict=True)
         ),
         "shards": [list(r.sharding.shard_shape(r.shape)) for r in results],
-        **{c: len(re.findall(rf"\b{c}(?:-start)?\(", text)) for c in COLLECTIVES},
+        "operands": operand_shapes(compiled),
+        **collectives(compiled),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the README and examples/ show runs as it stands."""
+"""What the README, docs/ and examples/ show runs as it stands."""
 
 import os
 import re
@@ -6,17 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+
+
+def code_of(document):
+    """All Python of a Markdown file, as one program."""
+    text = (ROOT / document).read_text()
+    return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 
 
 def run(cwd, *args):
     done = subprocess.run(
         [sys.executable, "-P", *args],
-        env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+        env={
+            **os.environ,
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        },
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -25,13 +33,31 @@ def run(cwd, *args):
     return done.stdout
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_readme(code, tmp_path):
-    mean, per_image, last = run(tmp_path, "-c", code).splitlines()
+def test_readme(tmp_path):
+    mean, per_image, last = run(tmp_path, "-c", code_of("README.md")).splitlines()
     numbers = [float(n) for n in re.findall(r"[\d.]+", per_image)]
     assert len(numbers) == 4
     assert abs(sum(numbers) / 4 - float(mean)) < 1e-6
     assert 0 < float(last) < 1
+
+
+def test_sharp_bits(tmp_path):
+    """And what it gives agrees with the function on whole images."""
+    checks = """
+import numpy as np
+
+same = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+same(value, fused_ssim(images, targets))
+same(grad, jax.grad(fused_ssim)(images, targets))
+same(valid_map, fused_ssim(images, targets, "valid", reduction="none"), atol=1e-5)
+half = [a.astype(jnp.float16).astype(jnp.float32) for a in (images, targets)]
+same(gradient, -jax.grad(fused_ssim)(*half), rtol=1e-3, atol=1e-10)
+expected = jax.grad(fused_ssim, (0, 1))(images, jnp.tile(targets[:1], (8, 1, 1, 1)))
+same(gradients[0], expected[0])
+same(gradients[1], expected[1].sum(0, keepdims=True))
+same(again.call(images, targets), value)
+"""
+    run(tmp_path, "-c", code_of("docs/sharp-bits.md") + checks)
 
 
 def test_fit_image(tmp_path):

@@ -5,31 +5,16 @@ values without a word: the tests look at values and at the collectives in the co
 program.
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import eight_devices
 import pytest
 from sharding_program import CASES
 
-PROGRAM = Path(__file__).with_name("sharding_program.py")
 GATHERING = ("all-gather", "all-to-all", "collective-permute")
 
 
 @pytest.fixture(scope="module")
 def results():
-    env = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
-    done = subprocess.run(
-        [sys.executable, PROGRAM], env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return eight_devices.run("sharding_program.py")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -37,7 +22,7 @@ def test_values_are_those_without_sharding(results, case):
     assert results[case]["error"] < 1e-6
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "rows"])
+@pytest.mark.parametrize("case", [c for c in CASES if "rows" not in c])
 def test_leading_dimensions_are_not_gathered(results, case):
     assert {name: results[case][name] for name in GATHERING} == dict.fromkeys(
         GATHERING, 0
@@ -47,6 +32,7 @@ def test_leading_dimensions_are_not_gathered(results, case):
 def test_mean_needs_one_all_reduce(results):
     assert results["batch"]["all-reduce"] == 1
     assert results["batch, value"]["all-reduce"] == 1
+    assert results["two axes in one"]["all-reduce"] == 1
     assert results["per image"]["all-reduce"] == 0
 
 
@@ -54,3 +40,9 @@ def test_gradients_are_sharded_as_their_images(results):
     assert results["batch"]["shards"] == [[], [2, 4, 32, 40], [2, 4, 32, 40]]
     assert results["two axes"]["shards"] == [[], [2, 2, 32, 40], [2, 2, 32, 40]]
     assert results["per image"]["shards"] == [[2]]
+
+
+def test_rows_are_gathered_and_the_batch_is_not(results):
+    assert results["rows"]["operands"] == [[8, 4, 32, 40]] * 2
+    assert results["batch and rows"]["operands"] == [[4, 4, 32, 40]] * 2
+    assert results["batch and rows"]["shards"][1:] == [[4, 4, 32, 40]] * 2

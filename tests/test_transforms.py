@@ -256,17 +256,70 @@ def test_forward_mode(reduction):
     assert_same(in_x + in_y, tangent, 1e-5)
 
 
-def test_hessian():
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_hessian(reduction):
+    function = functools.partial(_weighted, reduction=reduction)
     with jax.enable_x64(True):
         x, y = pair(1, 3, 4, dtype=np.float64)
-        hessian = jax.hessian(fused_ssim)(x, y).reshape(12, 12)
+        hessian = jax.hessian(function)(x, y).reshape(12, 12)
         np.testing.assert_allclose(hessian, hessian.T, atol=1e-12)
         step = 1e-6
-        gradient = jax.grad(fused_ssim)
+        gradient = jax.grad(function)
         for i in range(12):
             e = jnp.zeros(12).at[i].set(step).reshape(x.shape)
             column = (gradient(x + e, y) - gradient(x - e, y)) / (2 * step)
             np.testing.assert_allclose(hessian[i], column.ravel(), atol=1e-6)
+
+
+# The ways to a product of the Hessian in the first image with a vector.
+HESSIAN_VECTOR = {
+    "forward over reverse": lambda f, x, v: jax.jvp(jax.grad(f), (x,), (v,))[1],
+    "reverse over reverse": lambda f, x, v: jax.grad(
+        lambda x: jnp.vdot(jax.grad(f)(x), v)
+    )(x),
+    "reverse over forward": lambda f, x, v: jax.grad(
+        lambda x: jax.jvp(f, (x,), (v,))[1]
+    )(x),
+}
+
+
+@every_reduction
+@pytest.mark.parametrize("way", HESSIAN_VECTOR)
+def test_hessian_vector_product_in_float32(way, reduction):
+    """Against finite differences of the gradient in float64."""
+    x, y = pair(2, *SHAPE)
+    v = jnp.asarray(images.noise(x.shape, 7) - 0.5, jnp.float32)
+
+    def gradient(x, y):
+        return jax.grad(functools.partial(_weighted, reduction=reduction))(x, y)
+
+    found = jax.jit(
+        lambda x, v: HESSIAN_VECTOR[way](
+            lambda x: _weighted(x, y, reduction=reduction), x, v
+        )
+    )(x, v)
+    with jax.enable_x64(True):
+        x, y, v = (a.astype("float64") for a in (x, y, v))
+        step = 1e-5
+        up, down = (gradient(x + s * v, y) for s in (step, -step))
+        expected = (up - down) / (2 * step)
+        difference = jnp.linalg.norm(found - expected)
+        error = float(difference / jnp.linalg.norm(expected))
+    assert error < 5e-6
+
+
+@pytest.mark.parametrize(
+    ("reduction", "op"), [("mean", "ssim_sum_grad"), ("none", "ssim_map_grad")]
+)
+def test_gradient_under_forward_mode_is_the_kernel(reduction, op):
+    x, y = pair(2, *SHAPE)
+
+    def both(x, v):
+        gradient = jax.grad(lambda x: _weighted(x, y, reduction=reduction))
+        return jax.jvp(gradient, (x,), (v,))
+
+    text = jax.jit(both).lower(x, x).as_text()
+    assert text.count(f"custom_call @jax_fused_ssim_{op}(") == 1
 
 
 def test_vjp_of_a_sum_of_uses():

@@ -1,0 +1,31 @@
+"""For programs that need 8 CPU devices, which take a process of their own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
+
+
+def run(name):
+    """Runs a program of this folder. Returns the JSON object that it prints."""
+    env = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    }
+    program = Path(__file__).with_name(name)
+    done = subprocess.run(
+        [sys.executable, program], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def collectives(compiled):
+    """How many collectives of each kind a compiled program has."""
+    text = compiled.as_text()
+    return {c: len(re.findall(rf"\b{c}(?:-start)?\(", text)) for c in COLLECTIVES}

@@ -1,0 +1,97 @@
+"""`jax.export`: for every platform from one machine, serialised, called again.
+
+XLA does not know our custom calls, and exporting them needs
+`DisabledSafetyCheck.custom_call` for `CUSTOM_CALL_TARGETS`.
+"""
+
+import functools
+
+import images
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+from jax_fused_ssim import CUSTOM_CALL_TARGETS, _native, build_info, fused_ssim
+
+CHECKS = [export.DisabledSafetyCheck.custom_call(t) for t in CUSTOM_CALL_TARGETS]
+PLATFORMS = ("cpu", "cuda", "tpu")
+SHAPE = (3, 12, 13)
+FUNCTIONS = {
+    "mean": fused_ssim,
+    "per image": functools.partial(fused_ssim, reduction="per_image", padding="valid"),
+    "map": functools.partial(fused_ssim, reduction="none"),
+    "vmap": jax.vmap(fused_ssim),
+    "gradients": jax.grad(fused_ssim, (0, 1)),
+}
+
+
+def exported(function, batch, platforms=PLATFORMS, checks=CHECKS):
+    batch = export.symbolic_shape(batch) if isinstance(batch, str) else (batch,)
+    image = jax.ShapeDtypeStruct((*batch, *SHAPE), "float32")
+    return export.export(
+        jax.jit(function), platforms=platforms, disabled_checks=checks
+    )(image, image)
+
+
+def pair(batch=4):
+    return tuple(
+        jnp.asarray(images.noise((batch, *SHAPE), s), "float32") for s in (1, 2)
+    )
+
+
+def test_targets_are_those_of_the_handlers():
+    for handlers in _native.registrations().values():
+        assert set(handlers) == set(CUSTOM_CALL_TARGETS)
+
+
+@pytest.mark.parametrize("batch", [4, "b"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_serialised_and_called_again(name, batch):
+    function = FUNCTIONS[name]
+    order = 0 if name == "gradients" else 1
+    data = exported(function, batch).serialize(vjp_order=order)
+    again = export.deserialize(data)
+    assert again.platforms == PLATFORMS
+    sizes = (4, 7) if batch == "b" else (4,)
+    for x, y in map(pair, sizes):
+        results = jax.tree.leaves(again.call(x, y))
+        for found, expected in zip(
+            results, jax.tree.leaves(function(x, y)), strict=True
+        ):
+            np.testing.assert_allclose(found, expected, atol=1e-7)
+        if order:
+            found, expected = (
+                jax.grad(lambda x, y, f=f: (f(x, y) ** 2).sum(), (0, 1))(x, y)
+                for f in (again.call, function)
+            )
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_every_dimension_symbolic():
+    """The pixels under the mean are counted where it is called."""
+    image = jax.ShapeDtypeStruct(export.symbolic_shape("b, c, h, w"), "float32")
+    again = export.export(
+        jax.jit(jax.value_and_grad(fused_ssim)), disabled_checks=CHECKS
+    )(image, image)
+    x, y = pair()
+    for found, expected in zip(
+        again.call(x, y), jax.value_and_grad(fused_ssim)(x, y), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_kernels_where_there_are_and_plain_jax_elsewhere():
+    text = {p: exported(fused_ssim, 4, [p]).mlir_module() for p in PLATFORMS}
+    call = f"custom_call @{CUSTOM_CALL_TARGETS[0]}("
+    found = {p: call in t for p, t in text.items()}
+    cuda = "cuda" in build_info()["platforms"]
+    assert found == {"cpu": True, "cuda": cuda, "tpu": False}
+
+
+def test_without_the_targets_it_is_refused():
+    with pytest.raises(ValueError, match="jax_fused_ssim_ssim_sum"):
+        exported(fused_ssim, 4, checks=[])
+    exported(functools.partial(fused_ssim, implementation="xla"), 4, checks=[])
+    exported(fused_ssim, 4, ["tpu"], checks=[])

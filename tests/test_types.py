@@ -1,0 +1,35 @@
+"""Annotations, as a user's type checker sees them: pyright in strict mode."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+USER = Path(__file__).with_name("typed_user.py")
+
+
+def test_pyright_accepts_a_user_and_finds_mistakes(tmp_path):
+    pytest.importorskip("pyright")
+    options = ["--outputjson", "--pythonpath", sys.executable]
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", *options, USER],
+        cwd=tmp_path,  # away from the sources, or they would be read, not the package
+        capture_output=True,
+        text=True,
+    )
+    try:
+        report = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        reason = "pyright fetches itself when first run, and could not: " + done.stderr
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    found = [
+        f"{d['range']['start']['line'] + 1}: {d['message']}"
+        for d in report["generalDiagnostics"]
+    ]
+    assert found == []
+    assert report["summary"]["filesAnalyzed"] == 1
