@@ -201,6 +201,10 @@ class Cotangents {
           Strip::Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
       v_[r][i] = load_if(static_cast<unsigned int>(row_) < rows_[i], from_ + ahead);
     }
+    // A step is not long enough for the memory to answer, three are.
+    constexpr int kAhead = 2 * kStepRows;
+    prefetch_if(static_cast<unsigned int>(row_ + kAhead) < rows_[0],
+                from_ + kAhead * job.map_row_size);
     from_ += job.map_row_size;
     row_ += 1;
   }

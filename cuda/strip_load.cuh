@@ -407,7 +407,6 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
         copies_(copies),
         thread_(thread),
         copies_more_(kGroup * (kThreads + thread) < elements(job)),
-        deals_more_(kGroup * kThreads + thread < elements(job)),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
         from_(job, Loader::unit(job, strip, 0, thread, first_channel), row),
         more_from_(job, Loader::unit(job, strip, 0, kThreads + thread, first_channel),
@@ -416,8 +415,11 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
     for (int i = 0; i < kGroup; ++i) {
       to_[i] = Loader::place_in_row(job, kGroup * thread + i);
     }
-    const int more = deals_more_ ? kGroup * kThreads + thread : 0;
-    more_to_ = Loader::place_in_row(job, more) * int(sizeof(float));
+    // Who has no more to deal out repeats the first of its own: a condition in the loop
+    // would become a branch.
+    const int last = kGroup * kThreads + thread;
+    const int more = last < elements(job) ? last : kGroup * thread;
+    more_to_ = Loader::place_in_row(job, more);
     more_read_ = more * kSize;
   }
 
@@ -483,9 +485,9 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
       const auto v =
           sum_difference(static_cast<float>(more_x[r]), static_cast<float>(more_y[r]),
                          job.constants.inv_range);
-      const uint32_t s = shared_address(to + r * Loader::kRowFloats) + more_to_;
-      store_shared_if(deals_more_, s, v.s);
-      store_shared_if(deals_more_, s + Loader::kPitch * int(sizeof(float)), v.d);
+      float* const s = to + r * Loader::kRowFloats + more_to_;
+      s[0] = v.s;
+      s[Loader::kPitch] = v.d;
     }
     form_at_.advance();
     read_at_.advance();
@@ -504,9 +506,10 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   unsigned char* const ring_;
   unsigned char* const copies_;
   const int thread_;
-  const bool copies_more_, deals_more_;
-  int to_[kGroup];           // floats into a row
-  int more_to_, more_read_;  // bytes into a row
+  const bool copies_more_;
+  int to_[kGroup];  // floats into a row
+  int more_to_;     // the same
+  int more_read_;   // bytes into a row
   RowSpan rows_;
   CopySource<Element> from_, more_from_;
   RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0}, read_at_{0};
