@@ -103,10 +103,8 @@ __device__ __forceinline__ void store_shared_if(bool on, uint32_t to, float v) {
 // ----------------------------------------------------------------------
 
 // Into the L2 cache.
-__device__ __forceinline__ void prefetch_if(bool on, const void* from) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.s32 p, %1, 0; @p prefetch.global.L2 [%0];}" ::"l"(from),
-      "r"(int(on)));
+__device__ __forceinline__ void prefetch(const void* from) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 }
 
 // From memory that no thread of the launch writes; zero if not `on`.
@@ -116,7 +114,8 @@ __device__ __forceinline__ float load_if(bool on, const float* from) {
       "{.reg .pred p; setp.ne.s32 p, %2, 0; mov.f32 %0, 0f00000000;\n"
       "@p ld.global.nc.f32 %0, [%1];}"
       : "=f"(v)
-      : "l"(from), "r"(int(on)));
+      : "l"(from), "r"(int(on))
+      : "memory");
   return v;
 }
 
@@ -126,7 +125,8 @@ __device__ __forceinline__ unsigned short load_bits_if(bool on, const void* from
       "{.reg .pred p; setp.ne.s32 p, %2, 0; mov.u16 %0, 0;\n"
       "@p ld.global.nc.u16 %0, [%1];}"
       : "=h"(v)
-      : "l"(from), "r"(int(on)));
+      : "l"(from), "r"(int(on))
+      : "memory");
   return v;
 }
 __device__ __forceinline__ float load_if(bool on, const __half* from) {

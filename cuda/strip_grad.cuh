@@ -76,7 +76,7 @@ struct GradStrip {
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
   // The row of a step in which stage 2 forms s and d; where makes a difference of 1 %.
-  static constexpr int kFormRow = kCotangent && !Loader::kInterleaved ? 0 : 1;
+  static constexpr int kFormRow = kCotangent || Loader::kInterleaved ? 0 : 1;
 
   // Gradients on their way to memory, two steps: cuda/strip_store.cuh.
   static constexpr int kStagedStepBytes =
@@ -201,10 +201,12 @@ class Cotangents {
           Strip::Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
       v_[r][i] = load_if(static_cast<unsigned int>(row_) < rows_[i], from_ + ahead);
     }
-    // A step is not long enough for the memory to answer, three are.
+    // A step is not always long enough for the memory to answer, three are. And the
+    // branch keeps the loads above from being moved down to where they are used.
     constexpr int kAhead = 2 * kStepRows;
-    prefetch_if(static_cast<unsigned int>(row_ + kAhead) < rows_[0],
-                from_ + kAhead * job.map_row_size);
+    if (static_cast<unsigned int>(row_ + kAhead) < rows_[0]) {
+      prefetch(from_ + kAhead * job.map_row_size);
+    }
     from_ += job.map_row_size;
     row_ += 1;
   }
@@ -351,9 +353,9 @@ __device__ __forceinline__ void stage2(
   for (int step = kWarmUp; step < p.steps; ++step) {
     meet<Strip>(p.strip);
     loading.copy(job);
-    gradients.begin_step(job);
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
+      if (r == 1) gradients.store_last_step(job);
       if (r == Strip::kFormRow) loading.form(job);
       const float* const from = reinterpret_cast<const float*>(maps + map_at.offset) +
                                 r * Strip::kMapRow +
@@ -393,7 +395,7 @@ __device__ __forceinline__ void stage2(
   wait_for_copies<0>();
   if constexpr (Strip::kStagedBytes > 0) {
     meet<Strip>(p.strip);
-    gradients.begin_step(job);
+    gradients.store_last_step(job);
   }
 }
 

@@ -57,7 +57,7 @@ class DirectStore {
       : DirectStore(job, p, row,
                     Unit(job, p.origin, Strip::kOut + kGroup * p.thread, 0, kGroup)) {}
 
-  __device__ __forceinline__ void begin_step(const StripJob<Element>&) {}
+  __device__ __forceinline__ void store_last_step(const StripJob<Element>&) {}
   // The next row.
   template <typename... Gradients>
   __device__ __forceinline__ void put(const StripJob<Element>& job, int,
@@ -104,7 +104,7 @@ class StagedStore {
             Loader::unit(job, p.origin, Strip::kOut, p.thread, p.first_channel)) {}
 
   // After the barrier: the rows of the step before.
-  __device__ __forceinline__ void begin_step(const StripJob<Element>& job) {
+  __device__ __forceinline__ void store_last_step(const StripJob<Element>& job) {
     const float* const from = reinterpret_cast<const float*>(
         reinterpret_cast<const char*>(staged_) + Strip::kStagedStepBytes - at_.offset);
     // All reads before the first store: they wait for shared memory but once.

@@ -60,6 +60,10 @@ def parts(block: Array, sharded: Sequence[ShardedAxis]) -> list[Array]:
         lax.slice_in_dim(last, RADIUS, 2 * RADIUS, axis=axis), name, forward
     )
     after = lax.ppermute(lax.slice_in_dim(first, 0, RADIUS, axis=axis), name, backward)
+    # First the exchange, then the kernel of the interior. On a GPU that kernel takes
+    # every multiprocessor: started on one device it would keep the other waiting in the
+    # exchange, which itself would hold multiprocessors there.
+    block, before, after = lax.optimization_barrier((block, before, after))
     first = jnp.concatenate([before, first], axis)
     last = jnp.concatenate([last, after], axis)
     return [*parts(block[None], rest), *parts(jnp.stack([first, last]), rest)]
