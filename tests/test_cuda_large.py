@@ -1,0 +1,102 @@
+"""Images as large as only a GPU's memory holds: no index may be 32 bits wide."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_fused_ssim import build_info, ops
+from jax_fused_ssim.ops import Spec
+
+RADIUS = 5
+
+
+def free_bytes():
+    stats = jax.devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0)
+
+
+pytestmark = pytest.mark.skipif(
+    jax.default_backend() != "gpu" or "cuda" not in build_info()["platforms"],
+    reason="needs a GPU and the CUDA kernels",
+)
+KERNELS = ("tile", "strip")
+
+
+def need(gigabytes):
+    if free_bytes() < gigabytes * 1e9:
+        pytest.skip(f"needs {gigabytes} GB of free GPU memory")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def noise(shape, seed):
+    return jax.random.uniform(jax.random.key(seed), shape)
+
+
+# One test for all kernels and layouts: side by side they would not fit.
+def test_more_elements_than_32_bits_count(monkeypatch):
+    need(36)
+    for kernel, channels_last in itertools.product(KERNELS, (False, True)):
+        monkeypatch.setenv("JAX_FUSED_SSIM_CUDA_KERNEL", kernel)
+        check_batch(channels_last)
+
+
+def check_batch(channels_last):
+    count, shape = 690, (1024, 1024, 3) if channels_last else (3, 1024, 1024)
+    assert count * np.prod(shape) > 2**31
+    spec = Spec(channels_last=channels_last, implementation="fused", scale=1e-6)
+    one, other = noise(shape, 0), noise((1, *shape), 1)
+
+    # Every image another one: no result may come from the wrong place.
+    @jax.jit
+    def batch(one):
+        factors = 1 - jnp.arange(count, dtype="float32") / (2 * count)
+        return factors.reshape(-1, 1, 1, 1) * one
+
+    x = batch(one)
+    sums, (grad,) = ops.ssim_sum_grad(x, other, spec)
+    full = ops.ssim_map(x, other, spec)
+    for i in (0, count // 2, count - 1):
+        alone, (alone_grad,) = ops.ssim_sum_grad(x[i : i + 1], other, spec)
+        np.testing.assert_array_equal(sums[i], alone[0])
+        np.testing.assert_array_equal(grad[i], alone_grad[0])
+        np.testing.assert_array_equal(
+            full[i], ops.ssim_map(x[i : i + 1], other, spec)[0]
+        )
+    assert len(np.unique(np.asarray(sums)[:, 0])) == count
+
+
+def test_one_very_large_image(monkeypatch):
+    need(12)
+    for kernel in KERNELS:
+        monkeypatch.setenv("JAX_FUSED_SSIM_CUDA_KERNEL", kernel)
+        check_image()
+
+
+def check_image():
+    side, piece = 20000, 300
+    spec = Spec(implementation="fused")
+    x, y = noise((1, side, side), 0), noise((1, side, side), 1)
+    sums, (grad,) = ops.ssim_sum_grad(x, y, spec)
+    full = ops.ssim_map(x, y, spec)
+
+    # A pixel's results depend on its window alone: they are those of a piece.
+    halo = 2 * RADIUS
+    for top, left in ((0, 0), (0, side - piece), (side - piece, 7000), (9998, 12345)):
+        rows = slice(max(top - halo, 0), min(top + piece + halo, side))
+        columns = slice(max(left - halo, 0), min(left + piece + halo, side))
+        cut = [a[:, rows, columns] for a in (x, y)]
+        _, (piece_grad,) = ops.ssim_sum_grad(*cut, spec)
+        inside = (
+            slice(None),
+            slice(top - rows.start, top - rows.start + piece),
+            slice(left - columns.start, left - columns.start + piece),
+        )
+        here = (slice(None), slice(top, top + piece), slice(left, left + piece))
+        np.testing.assert_array_equal(grad[here], piece_grad[inside])
+        np.testing.assert_array_equal(full[here], ops.ssim_map(*cut, spec)[inside])
+    expected = 1 - np.asarray(full, np.float64).mean()
+    np.testing.assert_allclose(sums[0] / side**2, expected, rtol=1e-6)
