@@ -79,6 +79,48 @@ struct Outputs {
   void* grad2 = nullptr;
 };
 
+// Scratch for tasks, as many pieces as run at a time: fresh memory costs page faults.
+class ScratchPool {
+ public:
+  explicit ScratchPool(size_t bytes) : bytes_(bytes) {}
+
+  class Lease {
+   public:
+    explicit Lease(ScratchPool& pool) : pool_(pool), piece_(pool.take()) {}
+    ~Lease() { pool_.give(std::move(piece_)); }
+    void* memory() const {
+      void* p = piece_.get();
+      size_t space = pool_.bytes_ + kScratchAlignment;
+      return std::align(kScratchAlignment, pool_.bytes_, p, space);
+    }
+
+   private:
+    ScratchPool& pool_;
+    std::unique_ptr<char[]> piece_;
+  };
+
+ private:
+  std::unique_ptr<char[]> take() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!free_.empty()) {
+        auto piece = std::move(free_.back());
+        free_.pop_back();
+        return piece;
+      }
+    }
+    return std::make_unique<char[]>(bytes_ + kScratchAlignment);
+  }
+  void give(std::unique_ptr<char[]> piece) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(piece));
+  }
+
+  const size_t bytes_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<char[]>> free_;
+};
+
 // Elements of a row that a task covers: few enough for its rings to stay in the cache,
 // many enough for the halo to be small beside them.
 constexpr int64_t kTaskElements = 512;
@@ -109,11 +151,10 @@ void run(const Parallel& parallel, const Problem& problem, const Images& images,
       std::clamp<int64_t>(ceil_div(4 * threads, problem.images * col_parts), 1,
                           std::max<int64_t>((rows.end - rows.begin) / kTaskRows, 1));
 
+  const auto scratch_bytes =
+      gradient ? kernels().gradient_scratch[type] : kernels().value_scratch[type];
   const int64_t widest = ceil_div(cols.end - cols.begin, col_parts) + halo;
-  const int64_t stride =
-      ceil_div(widest * problem.channels + kMaxLanes, kMaxLanes) * kMaxLanes;
-  const size_t scratch_bytes =
-      (gradient ? kGradientRows : kValueRows) * stride * compute_bytes(images.dtype);
+  ScratchPool pool(scratch_bytes(widest * problem.channels, problem.channels));
   const int64_t in_bytes = element_bytes(images.dtype);
   const int64_t grad_bytes = compute_bytes(images.dtype);
 
@@ -144,10 +185,8 @@ void run(const Parallel& parallel, const Problem& problem, const Images& images,
     work.scale = out.cotangent ? 1 : problem.scale;
     work.grad1 = advance(out.grad1, image * pixels * grad_bytes);
     work.grad2 = advance(out.grad2, image * pixels * grad_bytes);
-    work.stride = stride;
-
-    const auto scratch = std::make_unique<char[]>(scratch_bytes);
-    work.scratch = scratch.get();
+    const ScratchPool::Lease scratch(pool);
+    work.scratch = scratch.memory();
     std::vector<PlaneSum> sums(out.accumulators ? problem.channels : 0);
     work.sums = out.accumulators ? sums.data() : nullptr;
     kernel(work);

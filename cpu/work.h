@@ -5,6 +5,7 @@
 #ifndef JAX_FUSED_SSIM_CPU_WORK_H_
 #define JAX_FUSED_SSIM_CPU_WORK_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "common/plane_sum.h"
@@ -41,27 +42,20 @@ struct Work {
   void* grad1;
   void* grad2;
 
-  // kValueRows or kGradientRows rows of `stride` elements of the compute type, cleared.
+  // Aligned to kScratchAlignment, of any content that is initialised.
   void* scratch;
-  int64_t stride;
 };
 
-// Rows of scratch: rings of the last 11 rows of s, d and each derivative map, the rows
-// between the two passes of a convolution, and one each for (1 - SSIM) / 2 and the
-// cotangent, which also hold the gradients.
-constexpr int kMoments = 4;
-constexpr int kMaxMaps = 4;
-constexpr int kValueRows = 2 * kWindow + kMoments + 1;
-constexpr int kGradientRows = (2 + kMaxMaps) * kWindow + kMaxMaps + 2;
+constexpr size_t kScratchAlignment = 64;
 
-// Elements read or written past the end of a row by whole vectors.
-constexpr int kMaxLanes = 16;
-
-// The entry points of one instruction set, indexed by DType.
+// The entry points of one instruction set, indexed by DType, and the bytes of scratch
+// that a task needs whose input rows have `elements` elements.
 struct Kernels {
   const char* name;
   void (*value[4])(const Work&);
   void (*gradient[4])(const Work&);
+  size_t (*value_scratch[4])(int64_t elements, int64_t channels);
+  size_t (*gradient_scratch[4])(int64_t elements, int64_t channels);
 };
 
 extern const Kernels kBaselineKernels;
