@@ -1,4 +1,4 @@
-// The two passes of a convolution over folded rows, kBatch rows at a time.
+// The two passes of a convolution over folded rows, for one channel of kBatch rows.
 //
 // A batch of output rows needs kBatch + 10 input rows. A ring keeps four batches, of
 // which the last two rows of the oldest are the first that are needed. Vectors of the
@@ -28,7 +28,11 @@ constexpr int kRingBatches = 4;
 constexpr int kReach = kBatch + 2 * kRadius;  // input rows of a batch of outputs
 constexpr int kSpare = kRingBatches * kBatch - kReach;
 
-// The weighted sum of 11 vectors, `step` apart.
+// Neighbouring pixels in one step of a horizontal pass: as many as leave registers for
+// the vectors that their windows share.
+constexpr int kOutputs = kRegisters >= 32 ? 4 : 2;
+
+// The weighted sum of 11 vectors.
 template <typename T>
 JFS_INLINE Vec<T> weighted_sum(const Vec<T>* v) {
   Vec<T> sum = window_tap<T>(0) * (v[0] + v[10]);
@@ -39,7 +43,7 @@ JFS_INLINE Vec<T> weighted_sum(const Vec<T>* v) {
   return sum + window_tap<T>(5) * v[5];
 }
 
-// kMaps maps, four batches of folded rows of them.
+// Four batches of folded rows of kMaps maps.
 template <typename T, int kMaps>
 struct Ring {
   static constexpr int64_t kColumn = int64_t(kMaps) * kBatch * kLanes<T>;
@@ -47,13 +51,15 @@ struct Ring {
   int64_t columns;
   int newest = 0;
 
+  // The place of row k of a map in column 0 of the newest batch.
+  T* row(int map, int k) const { return batch(0) + (map * kBatch + k) * kLanes<T>; }
   T* batch(int age) const {
     return memory + (newest - age + kRingBatches) % kRingBatches * columns * kColumn;
   }
   void next() { newest = (newest + 1) % kRingBatches; }
 };
 
-// Where row k of those that a batch of outputs needs is in the ring.
+// The rows that a batch of outputs needs.
 template <typename T, int kMaps>
 struct RingRows {
   const T* batch[kRingBatches];
@@ -66,59 +72,63 @@ struct RingRows {
   }
 };
 
-template <typename T>
-JFS_INLINE T* between_at(T* between, int maps, int64_t column, int map, int row) {
-  return between + ((column * maps + map) * kBatch + row) * kLanes<T>;
-}
+// The rows between the passes, of kMaps maps.
+template <typename T, int kMaps>
+struct Between {
+  static constexpr int64_t kColumn = int64_t(kMaps) * kBatch * kLanes<T>;
+  T* memory;
 
-// Vertical pass for the maps of a ring. With kSquares also for their squares, which are
-// then the second half of the maps between.
-template <typename T, int kMaps, bool kSquares>
-void vertical(const Ring<T, kMaps>& ring, int64_t length, T* between) {
+  JFS_INLINE T* at(int64_t column, int map, int row) const {
+    return memory + column * kColumn + (map * kBatch + row) * kLanes<T>;
+  }
+
+  // Continues them past their length, as far as windows reach: one lane on.
+  void extend(int64_t length) const {
+    T* const out = memory + length * kColumn;
+    for (int64_t i = 0; i < 2 * kRadius * kColumn; i += kLanes<T>) {
+      store(out + i, load<Vec<T>>(memory + 1 + i));
+    }
+  }
+};
+
+// Vertical pass for the maps of a ring, `length` columns from `first` on. With kSquares
+// also for their squares, which are then the second half of the maps between.
+template <typename T, int kMaps, bool kSquares, int kOut>
+void vertical(const Ring<T, kMaps>& ring, int64_t first, int64_t length,
+              const Between<T, kOut>& between) {
+  static_assert(kOut == (kSquares ? 2 * kMaps : kMaps));
   using V = Vec<T>;
-  constexpr int kOut = kSquares ? 2 * kMaps : kMaps;
   const RingRows<T, kMaps> rows(ring);
   for (int64_t column = 0; column < length; ++column) {
     unroll<kMaps>([&](auto map) __attribute__((always_inline)) {
       V v[kReach];
       unroll<kReach>([&](auto k) __attribute__((always_inline)) {
-        v[k] = load<V>(rows.at(column, map, k));
+        v[k] = load<V>(rows.at(first + column, map, k));
       });
       unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
-        store(between_at(between, kOut, column, map, row), weighted_sum<T>(v + row));
+        store(between.at(column, map, row), weighted_sum<T>(v + row));
       });
       if constexpr (kSquares) {
         unroll<kReach>([&](auto k) __attribute__((always_inline)) {
           v[k] = unfused(v[k] * v[k]);
         });
         unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
-          store(between_at(between, kOut, column, map + kMaps, row),
-                weighted_sum<T>(v + row));
+          store(between.at(column, map + kMaps, row), weighted_sum<T>(v + row));
         });
       }
     });
   }
+  between.extend(length);
 }
 
-// Continues the rows between the passes past their length, as far as windows reach.
+// Horizontal pass for one map and row, kOutputs pixels from `column` on.
 template <typename T, int kMaps>
-void extend(T* between, int64_t length, int64_t channels) {
-  constexpr int64_t kColumn = int64_t(kMaps) * kBatch * kLanes<T>;
-  const T* in = between + 1;  // one lane on
-  T* out = between + length * kColumn;
-  for (int64_t i = 0; i < 2 * kRadius * channels * kColumn; i += kLanes<T>) {
-    store(out + i, load<Vec<T>>(in + i));
-  }
-}
-
-// Horizontal pass for one map and row, kOutputs neighbouring pixels from `column` on.
-template <typename T, int kMaps, int kOutputs>
-JFS_INLINE void horizontal(const T* between, int64_t column, int64_t channels, int map,
+JFS_INLINE void horizontal(const Between<T, kMaps>& between, int64_t column, int map,
                            int row, Vec<T>* out) {
   using V = Vec<T>;
   V v[kOutputs + 2 * kRadius];
   unroll<kOutputs + 2 * kRadius>([&](auto k) __attribute__((always_inline)) {
-    v[k] = load<V>(between_at(between, kMaps, column + k * channels, map, row));
+    v[k] = load<V>(between.at(column + k, map, row));
   });
   unroll<kOutputs>(
       [&](auto k) __attribute__((always_inline)) { out[k] = weighted_sum<T>(v + k); });

@@ -24,11 +24,11 @@ namespace {
 
 // Elements [begin, end) of a row as a mask, folded; `row` is room for one.
 template <typename T>
-void fold_mask(int64_t begin, int64_t end, const Shape<T>& shape, T* row, T* mask) {
-  fill(row, 0, shape.row(), T(0));
+void fold_mask(int64_t begin, int64_t end, const Folded<T>& folded, T* row, T* mask) {
+  fill(row, 0, folded.elements(), T(0));
   fill(row, begin, end, T(1));
-  fold(row, shape.length, mask, kLanes<T>);
-  for (int64_t i = 0; i < shape.row(); i += kLanes<T>) {
+  fold(row, folded, mask, kLanes<T>);
+  for (int64_t i = 0; i < folded.elements(); i += kLanes<T>) {
     store(mask + i, load<Vec<T>>(mask + i) != Vec<T>{});
   }
 }
@@ -41,103 +41,118 @@ JFS_INLINE Vec<T> select(const T* mask, Vec<T> v) {
 // Adds a folded row of (1 - SSIM) / 2 to the sums of its channels, as one term a
 // channel.
 template <typename T>
-void add_row(const T* half, int64_t length, int64_t channels, PlaneSum* sums) {
+void add_row(const T* half, const Folded<T>& folded, PlaneSum* sums) {
   constexpr int kParts = sizeof(double) / sizeof(T);
   constexpr int n = kLanes<T> / kParts;
   using Part = typename VecOf<T, n>::type;
   using Double = typename VecOf<double, n>::type;
-  for (int64_t c = 0; c < channels; ++c) {
+  for (int64_t c = 0; c < folded.channels; ++c) {
+    const T* const channel = half + c * folded.pitch * kLanes<T>;
     Double parts[kParts] = {};
-    for (int64_t j = c; j < length; j += channels) {
+    for (int64_t j = 0; j < folded.length * kLanes<T>; j += kLanes<T>) {
       for (int k = 0; k < kParts; ++k) {
-        const Part part = load<Part>(half + j * kLanes<T> + k * n);
-        parts[k] += __builtin_convertvector(part, Double);
+        parts[k] += __builtin_convertvector(load<Part>(channel + j + k * n), Double);
       }
     }
-    if (kParts == 2) parts[0] += parts[kParts - 1];
     double sum = 0;
-    for (int i = 0; i < n; ++i) sum += parts[0][i];
+    for (const Double& part : parts) {
+      for (int i = 0; i < n; ++i) sum += part[i];
+    }
     plane_sum_add(sums[c], plane_sum_term(2 * sum));
   }
 }
 
-// Reads a batch of input rows into the ring; [first, last) are those that are used.
+// Reads a batch of input rows into the ring, those of them that are used.
 template <typename E>
 void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t n,
-                Compute<E> inv_range, const Shape<Compute<E>>& shape,
-                ValueScratch<Compute<E>>& scratch) {
+                Compute<E> inv_range, const Folded<Compute<E>>& folded,
+                Scratch<Compute<E>>& scratch) {
   using T = Compute<E>;
-  using Images = Ring<T, kImages>;
-  scratch.images.next();
-  T* const batch = scratch.images.batch(0);
+  auto& images = scratch.images;
+  images.next();
   for (int k = 0; k < kBatch; ++k) {
     if (row + k < used.begin || row + k >= used.end) continue;
-    load_row<E>(work, row + k, col, n, inv_range, scratch.s, scratch.d);
-    fold(scratch.s, shape.length, batch + k * kLanes<T>, Images::kColumn);
-    fold(scratch.d, shape.length, batch + (kBatch + k) * kLanes<T>, Images::kColumn);
-  }
-}
-
-// Calls body(column, out) for every step of a horizontal pass: kOutputs pixels of one
-// channel from `column` on.
-template <typename Body>
-JFS_INLINE void for_columns(int64_t length, int64_t channels, Body body) {
-  for (int64_t block = 0; block < length; block += kOutputs * channels) {
-    for (int64_t c = 0; c < channels; ++c) body(block + c);
+    load_row(work, row + k, col, n, inv_range, reinterpret_cast<E*>(scratch.room),
+             scratch.s, scratch.d);
+    fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
+    fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
   }
 }
 
 template <typename T>
-JFS_INLINE void moments_at(const T* between, int64_t column, int64_t channels, int row,
+JFS_INLINE void moments_at(const Between<T, kMoments>& between, int64_t column, int row,
                            Moments<Vec<T>>* m) {
   Vec<T> s[kOutputs], d[kOutputs], ss[kOutputs], dd[kOutputs];
-  horizontal<T, kMoments, kOutputs>(between, column, channels, 0, row, s);
-  horizontal<T, kMoments, kOutputs>(between, column, channels, 1, row, d);
-  horizontal<T, kMoments, kOutputs>(between, column, channels, 2, row, ss);
-  horizontal<T, kMoments, kOutputs>(between, column, channels, 3, row, dd);
+  horizontal(between, column, 0, row, s);
+  horizontal(between, column, 1, row, d);
+  horizontal(between, column, 2, row, ss);
+  horizontal(between, column, 3, row, dd);
   for (int k = 0; k < kOutputs; ++k) m[k] = {s[k], d[k], ss[k], dd[k]};
 }
 
 // The value: sums, map or both. Reads 2 images, computes 4 windowed means a pixel.
 template <typename E>
-void value(const Work& work) {
+struct Value {
   using T = Compute<E>;
   using V = Vec<T>;
-  const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
-  const int64_t channels = work.channels;
-  const int64_t out_n = (work.cols.end - work.cols.begin) * channels;
-  const int64_t in_n = out_n + 2 * kRadius * channels;
-  const Shape<T> shape(in_n, channels);
-  ValueScratch<T> scratch(shape, work.scratch);
-  fold_mask(0, out_n, shape, scratch.s, scratch.own);
 
-  const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
-  const int64_t first = in_rows.begin - kSpare;
-  for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
-    load_batch<E>(work, row, in_rows, work.cols.begin - kRadius, in_n, c.inv_range,
-                  shape, scratch);
-    const int64_t centre = row - kRadius;
-    if (centre < work.rows.begin) continue;
-    vertical<T, kImages, true>(scratch.images, shape.length, scratch.between);
-    extend<T, kMoments>(scratch.between, shape.length, channels);
-    for (int k = 0; k < kBatch && centre + k < work.rows.end; ++k) {
-      for_columns(shape.length, channels, [&](int64_t column) {
-        Moments<V> m[kOutputs];
-        moments_at(scratch.between, column, channels, k, m);
-        for (int i = 0; i < kOutputs; ++i) {
-          const int64_t at = (column + i * channels) * kLanes<T>;
-          store(scratch.half + at,
-                select(scratch.own + at, half_dissimilarity(m[i], c)));
-        }
-      });
-      if (work.sums) add_row(scratch.half, shape.length, channels, work.sums);
+  const Work& work;
+  const int64_t first_col = work.cols.begin - kRadius;
+  const int64_t out_n = (work.cols.end - work.cols.begin) * work.channels;
+  const int64_t in_n = out_n + 2 * kRadius * work.channels;
+  const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
+  const Folded<T> folded{in_n, work.channels};
+  Pieces<T> pieces{work.scratch};
+  Scratch<T> scratch{folded, pieces};
+  const Between<T, kMoments> between = {scratch.between};
+
+  void run() {
+    fold_mask(0, out_n, folded, scratch.s, scratch.own);
+    const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
+    const int64_t first = in_rows.begin - kSpare;
+    for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
+      load_batch<E>(work, row, in_rows, first_col, in_n, c.inv_range, folded, scratch);
+      const int64_t centre = row - kRadius;
+      if (centre >= work.rows.begin) map_rows(centre);
+    }
+  }
+
+  void map_rows(int64_t centre) {
+    const int rows = static_cast<int>(clamp(work.rows.end - centre, 0, kBatch));
+    for (int64_t channel = 0; channel < work.channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kImages, true>(scratch.images, column, folded.length, between);
+      for (int k = 0; k < rows; ++k) {
+        const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col,
+                               channel * folded.length);
+        map_row(next, k, column);
+      }
+    }
+    for (int k = 0; k < rows; ++k) {
+      if (work.sums) add_row(scratch.half.row(k), folded, work.sums);
       if (work.map) {
-        unfold(scratch.half, kLanes<T>, shape.length, scratch.s);
-        store_map<E>(work, centre + k, scratch.s, out_n);
+        unfold(scratch.half.row(k), folded, scratch.s);
+        store_map(work, centre + k, scratch.s, out_n,
+                  reinterpret_cast<E*>(scratch.room));
       }
     }
   }
-}
+
+  // One channel, which begins at `column`.
+  void map_row(const Prefetch<E>& next, int row, int64_t column) {
+    T* const half = scratch.half.row(row) + column * kLanes<T>;
+    const T* const own = scratch.own + column * kLanes<T>;
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
+      Moments<V> m[kOutputs];
+      moments_at(between, j, row, m);
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        next.part(j + i);
+        const int64_t at = (j + i) * kLanes<T>;
+        store(half + at, select(own + at, half_dissimilarity(m[i], c)));
+      });
+    }
+  }
+};
 
 // Gradients in one image or both, of the sum or against a cotangent, and the sums when
 // asked for. Reads 2 images, writes 1 or 2, computes 4 + 3 or 4 + 4 windowed means a
@@ -148,39 +163,39 @@ template <typename E, bool kBoth>
 struct Gradient {
   using T = Compute<E>;
   using V = Vec<T>;
-  static constexpr int kMaps = kBoth ? 4 : 3;
-  static constexpr int64_t kMapColumn = Ring<T, kMaps>::kColumn;
+  static constexpr int kMaps = kBoth ? kMaxMaps : 3;
+  static_assert(kMaps <= kMoments);  // they share the rows between the passes
 
   const Work& work;
   const int64_t channels = work.channels;
+  const int64_t first_col = work.cols.begin - kRadius;  // of stage 1
   const int64_t out_n = (work.cols.end - work.cols.begin) * channels;
   const int64_t mid_n = out_n + 2 * kRadius * channels;
   const int64_t in_n = mid_n + 2 * kRadius * channels;
   const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
   const T factor = T(kDerivativeScale * work.scale / work.data_range);
-  const Shape<T> shape{in_n, channels};
-  GradientScratch<T, kMaps> scratch{shape, work.scratch};
+  const Folded<T> folded{in_n, channels};
+  Pieces<T> pieces{work.scratch};
+  GradientScratch<T, kMaps> scratch{folded, pieces};
+  const Between<T, kMoments> moments = {scratch.between};
+  const Between<T, kMaps> derivatives_between = {scratch.between};
 
   // Elements of a row of stage 1 that are centres.
-  const int64_t first_col = work.cols.begin - kRadius;
-  const int64_t begin =
-      clamp((work.centre_cols.begin - first_col) * channels, 0, mid_n);
-  const int64_t end =
-      clamp((work.centre_cols.end - first_col) * channels, begin, mid_n);
+  const Range inside_cols = elements_inside(work, work.centre_cols, first_col, mid_n);
 
   void run() {
-    fold_mask(begin, end, shape, scratch.s, scratch.inside);
+    const auto [begin, end] = inside_cols;
+    fold_mask(begin, end, folded, scratch.s, scratch.inside);
     // Those that this task sums.
     const int64_t own_begin = clamp(kRadius * channels, begin, end);
     const int64_t own_end = clamp(kRadius * channels + out_n, own_begin, end);
-    fold_mask(own_begin, own_end, shape, scratch.s, scratch.own);
-    fill(scratch.s, 0, shape.row(), T(0));
+    fold_mask(own_begin, own_end, folded, scratch.s, scratch.own);
 
     const Range in_rows = {work.rows.begin - 2 * kRadius, work.rows.end + 2 * kRadius};
     const int64_t first = in_rows.begin - 2 * kSpare;
     for (int64_t row = first; row - 2 * kRadius < work.rows.end; row += kBatch) {
-      load_batch<E>(work, row, in_rows, work.cols.begin - 2 * kRadius, in_n,
-                    c.inv_range, shape, scratch);
+      load_batch<E>(work, row, in_rows, first_col - kRadius, in_n, c.inv_range, folded,
+                    scratch);
       const int64_t centre = row - kRadius;
       if (centre < work.rows.begin - kRadius - kSpare) continue;
       derivative_rows(centre);
@@ -191,102 +206,154 @@ struct Gradient {
 
   // Stage 1.
   void derivative_rows(int64_t centre) {
-    vertical<T, kImages, true>(scratch.images, shape.length, scratch.between);
-    extend<T, kMoments>(scratch.between, shape.length, channels);
     scratch.maps.next();
+    bool inside[kBatch];
     for (int k = 0; k < kBatch; ++k) {
-      T* const out = scratch.maps.batch(0) + k * kLanes<T>;
       const int64_t row = centre + k;
-      if (row < work.centre_rows.begin || row >= work.centre_rows.end) {
-        for (int64_t i = 0; i < shape.columns * kMaps; ++i) {
-          store(out + i * kBatch * kLanes<T>, V{});
+      inside[k] = row >= work.centre_rows.begin && row < work.centre_rows.end;
+      if (!inside[k]) {
+        clear_derivatives(k);
+      } else if (work.cotangent) {
+        load_cotangent(work, row, first_col, inside_cols,
+                       reinterpret_cast<E*>(scratch.room), scratch.s);
+        fold(scratch.s, folded, scratch.weight.row(k), kLanes<T>);
+      }
+    }
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kImages, true>(scratch.images, column, folded.length, moments);
+      for (int k = 0; k < kBatch; ++k) {
+        if (!inside[k]) continue;
+        const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col - kRadius,
+                               channel * folded.length);
+        if (work.cotangent) {
+          derivative_row<true>(next, k, column);
+        } else {
+          derivative_row<false>(next, k, column);
         }
-        continue;
       }
-      const bool sums = work.sums && row >= work.rows.begin && row < work.rows.end;
-      if (work.cotangent) {
-        load_cotangent<E>(work, row, first_col, begin, end, scratch.s);
-        fold(scratch.s, shape.length, scratch.weight, kLanes<T>);
-        derivative_row<true>(k, out);
-      } else {
-        derivative_row<false>(k, out);
+    }
+    for (int k = 0; k < kBatch; ++k) {
+      const int64_t row = centre + k;
+      if (work.sums && inside[k] && row >= work.rows.begin && row < work.rows.end) {
+        add_row(scratch.half.row(k), folded, work.sums);
       }
-      if (sums) add_row(scratch.half, shape.length, channels, work.sums);
+    }
+  }
+
+  void clear_derivatives(int row) {
+    T* const out = scratch.maps.row(0, row);
+    for (int64_t i = 0; i < folded.columns() * kMaps; ++i) {
+      store(out + i * kBatch * kLanes<T>, V{});
     }
   }
 
   template <bool kWeighted>
-  void derivative_row(int row, T* out) {
-    for_columns(shape.length, channels, [&](int64_t column) {
+  void derivative_row(const Prefetch<E>& next, int row, int64_t column) {
+    constexpr int64_t kColumn = Ring<T, kMaps>::kColumn;
+    T* const out = scratch.maps.row(0, row) + column * kColumn;
+    T* const half = scratch.half.row(row) + column * kLanes<T>;
+    const T* const weight = scratch.weight.row(row) + column * kLanes<T>;
+    const T* const inside = scratch.inside + column * kLanes<T>;
+    const T* const own = scratch.own + column * kLanes<T>;
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
       Moments<V> m[kOutputs];
-      moments_at(scratch.between, column, channels, row, m);
-      for (int i = 0; i < kOutputs; ++i) {
-        const int64_t j = column + i * channels, at = j * kLanes<T>;
+      moments_at(moments, j, row, m);
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        next.part(j + i);
+        const int64_t at = (j + i) * kLanes<T>;
+        auto put = [&](int map, V v) __attribute__((always_inline)) {
+          if constexpr (kWeighted) v *= load<V>(weight + at);
+          store(out + (j + i) * kColumn + map * kBatch * kLanes<T>,
+                select(inside + at, v));
+        };
         const Terms<V> t(m[i], c);
         if constexpr (!kWeighted) {
-          store(scratch.half + at,
-                select(scratch.own + at, t.half_dissimilarity(T(1))));
+          store(half + at, select(own + at, t.half_dissimilarity(T(1))));
         }
-        auto put = [&](int map, V v) {
-          if constexpr (kWeighted) v *= load<V>(scratch.weight + at);
-          store(out + j * kMapColumn + map * kBatch * kLanes<T>,
-                select(scratch.inside + at, v));
-        };
-        const Derivatives<V> g = derivatives(m[i], t, T(1));
-        put(0, g.ss);
-        put(1, g.dd);
         if constexpr (kBoth) {
+          const Derivatives<V> g = derivatives(m[i], t, T(1));
+          put(0, g.ss);
+          put(1, g.dd);
           put(2, g.s);
           put(3, g.d);
         } else {
-          put(2, g.s + g.d);
+          const SummedDerivatives<V> g = summed_derivatives(m[i], t, T(1));
+          put(0, g.ss);
+          put(1, g.dd);
+          put(2, g.sum);
         }
-      }
-    });
+      });
+    }
   }
 
   // Stage 2.
   void gradient_rows(int64_t pixel_row) {
-    vertical<T, kMaps, false>(scratch.maps, shape.length, scratch.between);
-    extend<T, kMaps>(scratch.between, shape.length, channels);
-    const RingRows<T, kImages> images(scratch.images);
-    const int64_t length = shape.length;
-    for (int row = 0; row < kBatch && pixel_row + row < work.rows.end; ++row) {
-      for_columns(length, channels, [&](int64_t column) {
-        V ss[kOutputs], dd[kOutputs], p[kOutputs], q[kOutputs];
-        horizontal<T, kMaps, kOutputs>(scratch.between, column, channels, 0, row, ss);
-        horizontal<T, kMaps, kOutputs>(scratch.between, column, channels, 1, row, dd);
-        horizontal<T, kMaps, kOutputs>(scratch.between, column, channels, 2, row, p);
-        if constexpr (kBoth) {
-          horizontal<T, kMaps, kOutputs>(scratch.between, column, channels, 3, row, q);
-        }
-        for (int i = 0; i < kOutputs; ++i) {
-          const int64_t j = column + i * channels;
-          // The pixel is 10 to the right in the input's rows, maybe some lanes on.
-          int64_t pixel = j + 2 * kRadius * channels, lane = 0;
-          for (; pixel >= length; pixel -= length) ++lane;
-          const V s = load<V>(images.at(pixel, 0, row) + lane);
-          const V d = load<V>(images.at(pixel, 1, row) + lane);
-          if constexpr (kBoth) {
-            const V in_s = p[i] + s * ss[i], in_d = q[i] + d * dd[i];
-            store(scratch.grad1 + j * kLanes<T>, factor * (in_s + in_d));
-            store(scratch.grad2 + j * kLanes<T>, factor * (in_s - in_d));
-          } else {
-            store(scratch.grad1 + j * kLanes<T>,
-                  factor * (p[i] + s * ss[i] + d * dd[i]));
-          }
-        }
-      });
-      put_row(pixel_row + row, scratch.grad1, work.grad1);
-      if constexpr (kBoth) put_row(pixel_row + row, scratch.grad2, work.grad2);
+    const int rows = static_cast<int>(clamp(work.rows.end - pixel_row, 0, kBatch));
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kMaps, false>(scratch.maps, column, folded.length,
+                                derivatives_between);
+      for (int k = 0; k < rows; ++k) {
+        const int64_t part = channel * folded.length * kLanes<T>;
+        const T* const out1 = place(work.grad1, pixel_row + k) + part;
+        const T* const out2 = kBoth ? place(work.grad2, pixel_row + k) + part : nullptr;
+        gradient_row(out1, out2, k, column);
+      }
+    }
+    for (int k = 0; k < rows; ++k) {
+      put_row(scratch.grad1.row(k), place(work.grad1, pixel_row + k));
+      if constexpr (kBoth) {
+        put_row(scratch.grad2.row(k), place(work.grad2, pixel_row + k));
+      }
     }
   }
 
-  void put_row(int64_t row, const T* folded, void* out) {
-    unfold(folded, kLanes<T>, shape.length, scratch.d);
-    store_gradient(work, row, scratch.d, out_n, out);
+  // Fetches into the cache what is to be overwritten at out1 and out2.
+  void gradient_row(const T* out1, const T* out2, int row, int64_t column) {
+    const RingRows<T, kImages> images(scratch.images);
+    T* const grad1 = scratch.grad1.row(row) + column * kLanes<T>;
+    T* const grad2 = scratch.grad2.row(row) + column * kLanes<T>;
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
+      V ss[kOutputs], dd[kOutputs], p[kOutputs], q[kOutputs];
+      horizontal(derivatives_between, j, 0, row, ss);
+      horizontal(derivatives_between, j, 1, row, dd);
+      horizontal(derivatives_between, j, 2, row, p);
+      if constexpr (kBoth) horizontal(derivatives_between, j, 3, row, q);
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        // The pixel is 10 to the right in the input's rows, maybe some lanes on.
+        int64_t pixel = j + i + 2 * kRadius, lane = 0;
+        for (; pixel >= folded.length; pixel -= folded.length) ++lane;
+        const V s = load<V>(images.at(column + pixel, 0, row) + lane);
+        const V d = load<V>(images.at(column + pixel, 1, row) + lane);
+        const int64_t at = (j + i) * kLanes<T>;
+        __builtin_prefetch(out1 + at, 1);
+        if constexpr (kBoth) {
+          __builtin_prefetch(out2 + at, 1);
+          const V in_s = p[i] + s * ss[i], in_d = q[i] + d * dd[i];
+          store(grad1 + at, factor * (in_s + in_d));
+          store(grad2 + at, factor * (in_s - in_d));
+        } else {
+          store(grad1 + at, factor * (p[i] + s * ss[i] + d * dd[i]));
+        }
+      });
+    }
+  }
+
+  T* place(void* image, int64_t row) const {
+    return pixel_at<T>(work, image, row, work.cols.begin, work.width);
+  }
+
+  void put_row(const T* row, T* out) {
+    unfold(row, folded, scratch.d);
+    scatter(work, scratch.d, out_n, out);
   }
 };
+
+template <typename E>
+void value(const Work& work) {
+  Value<E>{work}.run();
+}
 
 template <typename E>
 void gradient(const Work& work) {
@@ -297,16 +364,26 @@ void gradient(const Work& work) {
   }
 }
 
+// Reading one lane on goes past the end, by less than one vector for every lane.
+template <typename T>
+size_t bytes_with_end(const Pieces<T>& pieces) {
+  return pieces.bytes() + JFS_VECTOR_BYTES;
+}
+
 template <typename E>
 size_t value_scratch(int64_t elements, int64_t channels) {
   using T = Compute<E>;
-  return ValueScratch<T>(Shape<T>(elements, channels), nullptr).bytes;
+  Pieces<T> pieces(nullptr);
+  Scratch<T>(Folded<T>(elements, channels), pieces);
+  return bytes_with_end(pieces);
 }
 
 template <typename E>
 size_t gradient_scratch(int64_t elements, int64_t channels) {
   using T = Compute<E>;
-  return GradientScratch<T, 4>(Shape<T>(elements, channels), nullptr).bytes;
+  Pieces<T> pieces(nullptr);
+  GradientScratch<T, kMaxMaps>(Folded<T>(elements, channels), pieces);
+  return bytes_with_end(pieces);
 }
 
 }  // namespace

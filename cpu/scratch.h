@@ -1,4 +1,4 @@
-// How a task's scratch is divided. All sizes in elements of the compute type.
+// How a task's scratch is divided.
 
 #ifndef JAX_FUSED_SSIM_CPU_SCRATCH_H_
 #define JAX_FUSED_SSIM_CPU_SCRATCH_H_
@@ -15,83 +15,72 @@ namespace {
 
 constexpr int kImages = 2;   // the maps of the input's ring: s and d
 constexpr int kMoments = 4;  // and their squares
-constexpr int kOutputs = 2;  // neighbouring pixels in one step of a horizontal pass
+constexpr int kMaxMaps = 4;  // derivatives, for both gradients
 
-template <typename T>
-struct Shape {
-  int64_t length;   // vectors of a folded row
-  int64_t columns;  // the same, as folding and horizontal passes overrun it
-  int64_t reach;    // columns between the two passes
-
-  Shape(int64_t elements, int64_t channels)
-      : length(folded_length<T>(elements, channels)),
-        columns(round_up(length + (kOutputs - 1) * channels, kLanes<T>)),
-        reach(columns + 2 * kRadius * channels) {}
-
-  int64_t row() const { return columns * kLanes<T>; }
-  template <int kMaps>
-  int64_t ring() const {
-    return kRingBatches * columns * Ring<T, kMaps>::kColumn;
-  }
-  int64_t between() const { return reach * kMoments * kBatch * kLanes<T>; }
-};
+static_assert(kOutputs <= kOverrun);
 
 // Hands out pieces from the beginning; with a null beginning it only counts.
 template <typename T>
-struct Scratch {
-  T* next;
-  int64_t used = 0;
-
+class Pieces {
+ public:
+  explicit Pieces(void* memory) : next_(static_cast<T*>(memory)) {}
   T* take(int64_t elements) {
-    T* const piece = next;
-    used += elements;
-    if (next) next += elements;
+    T* const piece = next_;
+    used_ += elements;
+    if (next_) next_ += elements;
     return piece;
   }
+  size_t bytes() const { return used_ * sizeof(T); }
+
+ private:
+  T* next_;
+  int64_t used_ = 0;
+};
+
+// A batch of folded rows.
+template <typename T>
+struct Rows {
+  T* memory;
+  int64_t elements;
+  T* row(int k) const { return memory + k * elements; }
 };
 
 template <typename T>
-struct ValueScratch {
+struct Scratch {
   Ring<T, kImages> images;
   T* between;
   T* s;  // rows in their natural order
   T* d;
-  T* half;  // folded rows
-  T* own;
-  size_t bytes;
+  T* room;  // two of images' elements
+  T* own;   // mask, folded
+  Rows<T> half;
 
-  ValueScratch(const Shape<T>& shape, void* memory) {
-    Scratch<T> scratch = {static_cast<T*>(memory)};
-    images = {scratch.take(shape.template ring<kImages>()), shape.columns};
-    between = scratch.take(shape.between());
-    s = scratch.take(shape.row());
-    d = scratch.take(shape.row());
-    half = scratch.take(shape.row());
-    own = scratch.take(shape.row());
-    bytes = (scratch.used + kLanes<T>)*sizeof(T);
+  Scratch(const Folded<T>& folded, Pieces<T>& pieces) {
+    const int64_t row = folded.elements();
+    images = {pieces.take(kRingBatches * kImages * kBatch * row), folded.columns()};
+    between = pieces.take((folded.pitch + 2 * kRadius) * kMoments * kBatch * kLanes<T>);
+    s = pieces.take(row);
+    d = pieces.take(row);
+    room = pieces.take(2 * row);
+    own = pieces.take(row);
+    half = {pieces.take(kBatch * row), row};
   }
 };
 
 template <typename T, int kMaps>
-struct GradientScratch : ValueScratch<T> {
+struct GradientScratch : Scratch<T> {
   Ring<T, kMaps> maps;
-  T* inside;  // folded rows
-  T* weight;
-  T* grad1;
-  T* grad2;
-  size_t bytes;
+  T* inside;
+  Rows<T> weight, grad1, grad2;
 
-  GradientScratch(const Shape<T>& shape, void* memory)
-      : ValueScratch<T>(shape, memory) {
-    const size_t before = ValueScratch<T>::bytes;
-    Scratch<T> scratch = {memory ? static_cast<T*>(memory) + before / sizeof(T)
-                                 : nullptr};
-    maps = {scratch.take(shape.template ring<kMaps>()), shape.columns};
-    inside = scratch.take(shape.row());
-    weight = scratch.take(shape.row());
-    grad1 = scratch.take(shape.row());
-    grad2 = scratch.take(shape.row());
-    bytes = before + (scratch.used + kLanes<T>)*sizeof(T);
+  GradientScratch(const Folded<T>& folded, Pieces<T>& pieces)
+      : Scratch<T>(folded, pieces) {
+    const int64_t row = folded.elements();
+    maps = {pieces.take(kRingBatches * kMaps * kBatch * row), folded.columns()};
+    inside = pieces.take(row);
+    weight = {pieces.take(kBatch * row), row};
+    grad1 = {pieces.take(kBatch * row), row};
+    grad2 = {pieces.take(kBatch * row), row};
   }
 };
 

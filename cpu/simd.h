@@ -17,6 +17,12 @@ constexpr int kLanes = JFS_VECTOR_BYTES / sizeof(T);
 template <typename T>
 using Vec = typename VecOf<T, kLanes<T>>::type;
 
+#if defined(__x86_64__) && !defined(__AVX512F__)
+constexpr int kRegisters = 16;
+#else
+constexpr int kRegisters = 32;
+#endif
+
 template <typename E>
 using Compute = typename Element<E>::Compute;
 

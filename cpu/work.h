@@ -18,10 +18,11 @@ struct Range {
 };
 
 struct Work {
-  // The image: pointers to its first element.
+  // The image. This task covers `channels` of the `pixel_stride` channels that it has;
+  // pointers, here and below, are to the first of these.
   const void* img1;
   const void* img2;
-  int64_t height, width, channels;
+  int64_t height, width, channels, pixel_stride;
   double data_range, k1, k2;
 
   // The image rows and columns on which a map pixel is centred.
@@ -30,8 +31,7 @@ struct Work {
   // What this task covers: centres for the value, image pixels for the gradients.
   Range rows, cols;
 
-  // Results of the whole image; each may be null. The sums, one a channel, are
-  // unscaled.
+  // Results; each may be null. The sums, one a channel, are unscaled.
   PlaneSum* sums;
   void* map;
 
@@ -47,6 +47,9 @@ struct Work {
 };
 
 constexpr size_t kScratchAlignment = 64;
+
+// As many channels as a task takes of an image at most: bounds the scratch.
+constexpr int64_t kMaxChannels = 16;
 
 // The entry points of one instruction set, indexed by DType, and the bytes of scratch
 // that a task needs whose input rows have `elements` elements.
