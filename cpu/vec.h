@@ -60,7 +60,7 @@ JFS_INLINE V unfused(V v) {
 // Calls body(k) for k = 0 ... n - 1, where k is a constant in every call: arrays of
 // vectors indexed with it stay in registers, which a loop does not promise.
 template <typename Body, int... k>
-JFS_INLINE void unroll(Body body, std::integer_sequence<int, k...>) {
+JFS_INLINE void unroll([[maybe_unused]] Body body, std::integer_sequence<int, k...>) {
   (body(std::integral_constant<int, k>{}), ...);
 }
 template <int n, typename Body>
