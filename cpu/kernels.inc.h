@@ -1,382 +1,406 @@
 // The kernels, for one instruction set: the file that includes this defines JFS_ISA, a
 // namespace of its own, JFS_VECTOR_BYTES, JFS_KERNELS, the table to fill, and its name.
 //
-// Rows are streamed: of the input (as sum and difference) and of the derivative maps
-// the last 11 are kept in rings, so that a task reads each pixel once, writes each
-// result once, and its scratch does not grow with the height. A convolution is a
-// vertical pass over a ring, then a horizontal one over the row that this gave. All
-// passes are vectors over columns; with interleaved channels the neighbour of a pixel
-// is `channels` elements away, and nothing else changes. Every lane does the same
+// Rows are streamed, four at a time: of the input (as sum and difference) and of the
+// derivative maps the last 16 are kept in rings, so that a task reads each pixel once,
+// writes each result once, and its scratch does not grow with the height. A convolution
+// is a vertical pass over a ring, then a horizontal one over the rows that this gave;
+// rows are folded (folded.h), so that both are aligned loads. Every lane does the same
 // arithmetic whatever the tile, whole vectors to the end of a row, so that a pixel's
 // result depends on its window alone.
 
 #include <cstdint>
 
 #include "common/formula.h"
-#include "cpu/element.h"
-#include "cpu/vec.h"
+#include "cpu/convolve.h"
+#include "cpu/folded.h"
+#include "cpu/rows.h"
+#include "cpu/scratch.h"
 #include "cpu/work.h"
 
 namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
+// Elements [begin, end) of a row as a mask, folded; `row` is room for one.
 template <typename T>
-constexpr int kLanes = JFS_VECTOR_BYTES / sizeof(T);
-
-template <typename T>
-using Vec = typename VecOf<T, kLanes<T>>::type;
-
-template <typename E>
-using Compute = typename Element<E>::Compute;
-
-inline int64_t clamp(int64_t v, int64_t low, int64_t high) {
-  return v < low ? low : v > high ? high : v;
-}
-
-template <typename T>
-void fill(T* p, int64_t begin, int64_t end, T value) {
-  for (int64_t i = begin; i < end; ++i) p[i] = value;
-}
-
-template <typename E>
-const E* row_of(const void* image, int64_t row, int64_t width, int64_t channels) {
-  return static_cast<const E*>(image) + row * width * channels;
-}
-
-// Calls body(i) for whole vectors and tail(i, count) for the rest of [0, count).
-template <int kStep, typename Body, typename Tail>
-inline __attribute__((always_inline)) void for_vectors(int64_t count, Body body,
-                                                       Tail tail) {
-  int64_t i = 0;
-  for (; i + kStep <= count; i += kStep) body(i);
-  if (i < count) tail(i, count - i);
-}
-
-// The sum and difference of the images in a row, n elements from column `col` on; zeros
-// of the images outside.
-template <typename E>
-void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
-              Compute<E> inv_range, Compute<E>* s, Compute<E>* d) {
-  using T = Compute<E>;
-  using IO = Lanes<E, kLanes<T>>;
-  const bool inside = row >= 0 && row < work.height;
-  const int64_t first = col * work.channels;
-  const int64_t begin = clamp(-first, 0, n);
-  const int64_t end =
-      inside ? clamp(work.width * work.channels - first, begin, n) : begin;
-  fill(s, 0, begin, T(-1));
-  fill(d, 0, begin, T(0));
-  fill(s, end, n, T(-1));
-  fill(d, end, n, T(0));
-  if (begin == end) return;
-  const E* x = row_of<E>(work.img1, row, work.width, work.channels) + first + begin;
-  const E* y = row_of<E>(work.img2, row, work.width, work.channels) + first + begin;
-  auto convert = [&](const E* px, const E* py, int64_t i) {
-    const auto v = sum_difference(IO::read(px), IO::read(py), inv_range);
-    store(s + begin + i, v.s);
-    store(d + begin + i, v.d);
-  };
-  for_vectors<kLanes<T>>(
-      end - begin, [&](int64_t i) { convert(x + i, y + i, i); },
-      [&](int64_t i, int64_t count) {
-        // Whole vectors here too, through copies: reading past the image is not
-        // allowed, and what is stored past `end` must be the padding again.
-        E px[kLanes<T>] = {}, py[kLanes<T>] = {};
-        __builtin_memcpy(px, x + i, count * sizeof(E));
-        __builtin_memcpy(py, y + i, count * sizeof(E));
-        convert(px, py, i);
-      });
-  const int64_t written = begin + (end - begin + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-  fill(s, end, clamp(written, end, n), T(-1));
-  fill(d, end, clamp(written, end, n), T(0));
-}
-
-// The rows of a ring, oldest first, when the newest is in `slot`.
-template <typename T>
-struct Ring {
-  const T* row[kWindow];
-  Ring(const T* ring, int slot, int64_t stride) {
-    for (int k = 0; k < kWindow; ++k) {
-      row[k] = ring + (slot + 1 + k) % kWindow * stride;
-    }
-  }
-};
-
-// Vertical pass for s, d and their squares, into four rows.
-template <typename T>
-void vertical_moments(const Ring<T>& s, const Ring<T>& d, int64_t n, int64_t stride,
-                      T* out) {
-  using V = Vec<T>;
-  for (int64_t i = 0; i < n; i += kLanes<T>) {
-    Moments<V> m = {};
-    for (int j = 0; j < kWindow; ++j) {
-      const int k = tap_order(j);
-      const T tap = window_tap<T>(k);
-      const V vs = load<V>(s.row[k] + i), vd = load<V>(d.row[k] + i);
-      m.s += tap * vs;
-      m.d += tap * vd;
-      m.ss += tap * (vs * vs);
-      m.dd += tap * (vd * vd);
-    }
-    store(out + i, m.s);
-    store(out + stride + i, m.d);
-    store(out + 2 * stride + i, m.ss);
-    store(out + 3 * stride + i, m.dd);
+void fold_mask(int64_t begin, int64_t end, const Folded<T>& folded, T* row, T* mask) {
+  fill(row, 0, folded.elements(), T(0));
+  fill(row, begin, end, T(1));
+  fold(row, folded, mask, kLanes<T>);
+  for (int64_t i = 0; i < folded.elements(); i += kLanes<T>) {
+    store(mask + i, load<Vec<T>>(mask + i) != Vec<T>{});
   }
 }
 
 template <typename T>
-void vertical(const Ring<T>& in, int64_t n, T* out) {
-  using V = Vec<T>;
-  for (int64_t i = 0; i < n; i += kLanes<T>) {
-    V sum = {};
-    for (int j = 0; j < kWindow; ++j) {
-      const int k = tap_order(j);
-      sum += window_tap<T>(k) * load<V>(in.row[k] + i);
+JFS_INLINE Vec<T> select(const T* mask, Vec<T> v) {
+  return load<Mask<T>>(mask) ? v : Vec<T>{};
+}
+
+// Adds a folded row of (1 - SSIM) / 2 to the sums of its channels, as one term a
+// channel.
+template <typename T>
+void add_row(const T* half, const Folded<T>& folded, PlaneSum* sums) {
+  constexpr int kParts = sizeof(double) / sizeof(T);
+  constexpr int n = kLanes<T> / kParts;
+  using Part = typename VecOf<T, n>::type;
+  using Double = typename VecOf<double, n>::type;
+  for (int64_t c = 0; c < folded.channels; ++c) {
+    const T* const channel = half + c * folded.pitch * kLanes<T>;
+    Double parts[kParts] = {};
+    for (int64_t j = 0; j < folded.length * kLanes<T>; j += kLanes<T>) {
+      for (int k = 0; k < kParts; ++k) {
+        parts[k] += __builtin_convertvector(load<Part>(channel + j + k * n), Double);
+      }
     }
-    store(out + i, sum);
-  }
-}
-
-// Horizontal pass at one vector; `step` elements lie between the taps.
-template <typename T>
-inline __attribute__((always_inline)) Vec<T> horizontal(const T* in, int64_t step) {
-  Vec<T> sum = {};
-  for (int j = 0; j < kWindow; ++j) {
-    const int k = tap_order(j);
-    sum += window_tap<T>(k) * load<Vec<T>>(in + k * step);
-  }
-  return sum;
-}
-
-template <typename T>
-inline __attribute__((always_inline)) Moments<Vec<T>> horizontal_moments(const T* in,
-                                                                         int64_t stride,
-                                                                         int64_t step) {
-  return {horizontal(in, step), horizontal(in + stride, step),
-          horizontal(in + 2 * stride, step), horizontal(in + 3 * stride, step)};
-}
-
-// Adds a row of (1 - SSIM) / 2 to the sums of its channels, as one term a channel.
-template <typename T>
-void add_row(const T* half, int64_t n, int64_t channels, PlaneSum* sums) {
-  if (channels == 1) {
-    constexpr int kParts = 8;
-    double part[kParts] = {};
-    int64_t i = 0;
-    for (; i + kParts <= n; i += kParts) {
-      for (int j = 0; j < kParts; ++j) part[j] += half[i + j];
-    }
-    for (; i < n; ++i) part[0] += half[i];
     double sum = 0;
-    for (int j = 0; j < kParts; ++j) sum += part[j];
-    plane_sum_add(*sums, plane_sum_term(2 * sum));
-    return;
-  }
-  for (int64_t c = 0; c < channels; ++c) {
-    double sum = 0;
-    for (int64_t i = c; i < n; i += channels) sum += half[i];
+    for (const Double& part : parts) {
+      for (int i = 0; i < n; ++i) sum += part[i];
+    }
     plane_sum_add(sums[c], plane_sum_term(2 * sum));
   }
 }
 
+// Reads a batch of input rows into the ring, those of them that are used.
 template <typename E>
-void store_map(const Work& work, int64_t centre_row, const Compute<E>* half,
-               int64_t n) {
+void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t n,
+                Compute<E> inv_range, const Folded<Compute<E>>& folded,
+                Scratch<Compute<E>>& scratch) {
   using T = Compute<E>;
-  using IO = Lanes<E, kLanes<T>>;
-  const int64_t width = work.centre_cols.end - work.centre_cols.begin;
-  const int64_t row = centre_row - work.centre_rows.begin;
-  const int64_t col = work.cols.begin - work.centre_cols.begin;
-  E* out = static_cast<E*>(work.map) + (row * width + col) * work.channels;
-  auto ssim = [&](int64_t i) { return T(1) - T(2) * load<Vec<T>>(half + i); };
-  for_vectors<kLanes<T>>(
-      n, [&](int64_t i) { IO::write(out + i, ssim(i)); },
-      [&](int64_t i, int64_t count) {
-        E last[kLanes<T>];
-        IO::write(last, ssim(i));
-        __builtin_memcpy(out + i, last, count * sizeof(E));
-      });
+  auto& images = scratch.images;
+  images.next();
+  for (int k = 0; k < kBatch; ++k) {
+    if (row + k < used.begin || row + k >= used.end) continue;
+    load_row(work, row + k, col, n, inv_range, reinterpret_cast<E*>(scratch.room),
+             scratch.s, scratch.d);
+    fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
+    fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
+  }
+}
+
+template <typename T>
+JFS_INLINE void moments_at(const Between<T, kMoments>& between, int64_t column, int row,
+                           Moments<Vec<T>>* m) {
+  Vec<T> s[kOutputs], d[kOutputs], ss[kOutputs], dd[kOutputs];
+  horizontal(between, column, 0, row, s);
+  horizontal(between, column, 1, row, d);
+  horizontal(between, column, 2, row, ss);
+  horizontal(between, column, 3, row, dd);
+  for (int k = 0; k < kOutputs; ++k) m[k] = {s[k], d[k], ss[k], dd[k]};
 }
 
 // The value: sums, map or both. Reads 2 images, computes 4 windowed means a pixel.
 template <typename E>
-void value(const Work& work) {
+struct Value {
   using T = Compute<E>;
   using V = Vec<T>;
+
+  const Work& work;
+  const int64_t first_col = work.cols.begin - kRadius;
+  const int64_t out_n = (work.cols.end - work.cols.begin) * work.channels;
+  const int64_t in_n = out_n + 2 * kRadius * work.channels;
   const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
-  const int64_t step = work.channels, stride = work.stride;
-  const int64_t out_n = (work.cols.end - work.cols.begin) * step;
-  const int64_t in_n = out_n + 2 * kRadius * step;
-  T* const s = static_cast<T*>(work.scratch);
-  T* const d = s + kWindow * stride;
-  T* const between = d + kWindow * stride;
-  T* const half = between + kMoments * stride;
+  const Folded<T> folded{in_n, work.channels};
+  Pieces<T> pieces{work.scratch};
+  Scratch<T> scratch{folded, pieces};
+  const Between<T, kMoments> between = {scratch.between};
 
-  for (int64_t row = work.rows.begin - kRadius; row < work.rows.end + kRadius; ++row) {
-    const int slot = (row - work.rows.begin + kRadius) % kWindow;
-    load_row<E>(work, row, work.cols.begin - kRadius, in_n, c.inv_range,
-                s + slot * stride, d + slot * stride);
-    const int64_t centre = row - kRadius;
-    if (centre < work.rows.begin) continue;
-    vertical_moments(Ring<T>(s, slot, stride), Ring<T>(d, slot, stride), in_n, stride,
-                     between);
-    for (int64_t i = 0; i < out_n; i += kLanes<T>) {
-      const Moments<V> m = horizontal_moments(between + i, stride, step);
-      store(half + i, half_dissimilarity(m, c));
+  void run() {
+    fold_mask(0, out_n, folded, scratch.s, scratch.own);
+    const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
+    const int64_t first = in_rows.begin - kSpare;
+    for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
+      load_batch<E>(work, row, in_rows, first_col, in_n, c.inv_range, folded, scratch);
+      const int64_t centre = row - kRadius;
+      if (centre >= work.rows.begin) map_rows(centre);
     }
-    if (work.sums) add_row(half, out_n, step, work.sums);
-    if (work.map) store_map<E>(work, centre, half, out_n);
   }
-}
 
-// The cotangent in a row of the map, n elements from centre column `col` on, as far as
-// there are centres.
-template <typename E>
-void load_cotangent(const Work& work, int64_t centre_row, int64_t col, int64_t begin,
-                    int64_t end, Compute<E>* out) {
-  using T = Compute<E>;
-  using IO = Lanes<E, kLanes<T>>;
-  const int64_t width = work.centre_cols.end - work.centre_cols.begin;
-  const E* row = row_of<E>(work.cotangent, centre_row - work.centre_rows.begin, width,
-                           work.channels) +
-                 (col - work.centre_cols.begin) * work.channels;
-  for_vectors<kLanes<T>>(
-      end - begin,
-      [&](int64_t i) { store(out + begin + i, IO::read(row + begin + i)); },
-      [&](int64_t i, int64_t count) {
-        E last[kLanes<T>] = {};
-        __builtin_memcpy(last, row + begin + i, count * sizeof(E));
-        store(out + begin + i, IO::read(last));
+  void map_rows(int64_t centre) {
+    const int rows = static_cast<int>(clamp(work.rows.end - centre, 0, kBatch));
+    for (int64_t channel = 0; channel < work.channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kImages, true>(scratch.images, column, folded.length, between);
+      for (int k = 0; k < rows; ++k) {
+        const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col,
+                               channel * folded.length);
+        map_row(next, k, column);
+      }
+    }
+    for (int k = 0; k < rows; ++k) {
+      if (work.sums) add_row(scratch.half.row(k), folded, work.sums);
+      if (work.map) {
+        unfold(scratch.half.row(k), folded, scratch.s);
+        store_map(work, centre + k, scratch.s, out_n,
+                  reinterpret_cast<E*>(scratch.room));
+      }
+    }
+  }
+
+  // One channel, which begins at `column`.
+  void map_row(const Prefetch<E>& next, int row, int64_t column) {
+    T* const half = scratch.half.row(row) + column * kLanes<T>;
+    const T* const own = scratch.own + column * kLanes<T>;
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
+      Moments<V> m[kOutputs];
+      moments_at(between, j, row, m);
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        next.part(j + i);
+        const int64_t at = (j + i) * kLanes<T>;
+        store(half + at, select(own + at, half_dissimilarity(m[i], c)));
       });
-}
-
-template <typename T>
-void store_gradient(void* image, int64_t offset, const T* in, int64_t n) {
-  __builtin_memcpy(static_cast<T*>(image) + offset, in, n * sizeof(T));
-}
+    }
+  }
+};
 
 // Gradients in one image or both, of the sum or against a cotangent, and the sums when
 // asked for. Reads 2 images, writes 1 or 2, computes 4 + 3 or 4 + 4 windowed means a
 // pixel: stage 1 as in `value`, its derivative maps go through a second ring, stage 2
-// is 10 rows behind the input and finds its own pixel in the last row of the input's
-// ring.
+// is 10 rows behind the input and finds its own pixels in the oldest rows of the
+// input's ring.
 template <typename E, bool kBoth>
-void gradient(const Work& work) {
+struct Gradient {
   using T = Compute<E>;
   using V = Vec<T>;
-  constexpr int kMaps = kBoth ? kMaxMaps : 3;
-  static_assert(kMaps <= kMoments);
+  static constexpr int kMaps = kBoth ? kMaxMaps : 3;
+  static_assert(kMaps <= kMoments);  // they share the rows between the passes
+
+  const Work& work;
+  const int64_t channels = work.channels;
+  const int64_t first_col = work.cols.begin - kRadius;  // of stage 1
+  const int64_t out_n = (work.cols.end - work.cols.begin) * channels;
+  const int64_t mid_n = out_n + 2 * kRadius * channels;
+  const int64_t in_n = mid_n + 2 * kRadius * channels;
   const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
   const T factor = T(kDerivativeScale * work.scale / work.data_range);
-  const int64_t step = work.channels, stride = work.stride;
-  const int64_t out_n = (work.cols.end - work.cols.begin) * step;
-  const int64_t mid_n = out_n + 2 * kRadius * step;
-  const int64_t in_n = mid_n + 2 * kRadius * step;
-  T* const s = static_cast<T*>(work.scratch);
-  T* const d = s + kWindow * stride;
-  T* const maps = d + kWindow * stride;
-  T* const between = maps + kMaps * kWindow * stride;
-  T* const half = between + kMoments * stride;
-  T* const cotangent = half + stride;
+  const Folded<T> folded{in_n, channels};
+  Pieces<T> pieces{work.scratch};
+  GradientScratch<T, kMaps> scratch{folded, pieces};
+  const Between<T, kMoments> moments = {scratch.between};
+  const Between<T, kMaps> derivatives_between = {scratch.between};
 
-  // Elements of a row of stage 1 that are centres, and those that this task sums.
-  const int64_t first_col = work.cols.begin - kRadius;
-  const int64_t begin = clamp((work.centre_cols.begin - first_col) * step, 0, mid_n);
-  const int64_t end = clamp((work.centre_cols.end - first_col) * step, begin, mid_n);
-  const int64_t own_begin = clamp(kRadius * step, begin, end);
-  const int64_t own_end = clamp(kRadius * step + out_n, own_begin, end);
+  // Elements of a row of stage 1 that are centres.
+  const Range inside_cols = elements_inside(work, work.centre_cols, first_col, mid_n);
 
-  const int64_t first_row = work.rows.begin - 2 * kRadius;
-  for (int64_t row = first_row; row < work.rows.end + 2 * kRadius; ++row) {
-    const int slot = (row - first_row) % kWindow;
-    load_row<E>(work, row, work.cols.begin - 2 * kRadius, in_n, c.inv_range,
-                s + slot * stride, d + slot * stride);
-    const int64_t centre = row - kRadius;
-    if (centre < work.rows.begin - kRadius) continue;
+  void run() {
+    const auto [begin, end] = inside_cols;
+    fold_mask(begin, end, folded, scratch.s, scratch.inside);
+    // Those that this task sums.
+    const int64_t own_begin = clamp(kRadius * channels, begin, end);
+    const int64_t own_end = clamp(kRadius * channels + out_n, own_begin, end);
+    fold_mask(own_begin, own_end, folded, scratch.s, scratch.own);
 
-    T* const out = maps + slot * stride;
-    constexpr int64_t kMapStep = kWindow;  // rows between the rings of two maps
-    if (centre < work.centre_rows.begin || centre >= work.centre_rows.end) {
-      for (int k = 0; k < kMaps; ++k) fill(out + k * kMapStep * stride, 0, mid_n, T(0));
-    } else {
-      vertical_moments(Ring<T>(s, slot, stride), Ring<T>(d, slot, stride), in_n, stride,
-                       between);
-      if (work.cotangent) {
-        load_cotangent<E>(work, centre, first_col, begin, end, cotangent);
-      }
-      for (int64_t i = 0; i < mid_n; i += kLanes<T>) {
-        const Moments<V> m = horizontal_moments(between + i, stride, step);
-        const Terms<V> t(m, c);
-        store(half + i, t.half_dissimilarity(T(1)));
-        Derivatives<V> g = derivatives(m, t, T(1));
-        if (work.cotangent) {
-          const V weight = load<V>(cotangent + i);
-          g = {g.s * weight, g.d * weight, g.ss * weight, g.dd * weight};
-        }
-        auto ring = [&](int k) { return out + k * kMapStep * stride + i; };
-        store(ring(0), g.ss);
-        store(ring(1), g.dd);
-        if constexpr (kBoth) {
-          store(ring(2), g.s);
-          store(ring(3), g.d);
-        } else {
-          store(ring(2), g.s + g.d);
-        }
-      }
-      for (int k = 0; k < kMaps; ++k) {
-        fill(out + k * kMapStep * stride, 0, begin, T(0));
-        fill(out + k * kMapStep * stride, end, mid_n, T(0));
-      }
-      if (work.sums && centre >= work.rows.begin && centre < work.rows.end) {
-        add_row(half + own_begin, own_end - own_begin, step, work.sums);
-      }
+    const Range in_rows = {work.rows.begin - 2 * kRadius, work.rows.end + 2 * kRadius};
+    const int64_t first = in_rows.begin - 2 * kSpare;
+    for (int64_t row = first; row - 2 * kRadius < work.rows.end; row += kBatch) {
+      load_batch<E>(work, row, in_rows, first_col - kRadius, in_n, c.inv_range, folded,
+                    scratch);
+      const int64_t centre = row - kRadius;
+      if (centre < work.rows.begin - kRadius - kSpare) continue;
+      derivative_rows(centre);
+      const int64_t pixel_row = centre - kRadius;
+      if (pixel_row >= work.rows.begin) gradient_rows(pixel_row);
     }
-
-    const int64_t pixel_row = centre - kRadius;
-    if (pixel_row < work.rows.begin) continue;
-    for (int k = 0; k < kMaps; ++k) {
-      vertical(Ring<T>(maps + k * kMapStep * stride, slot, stride), mid_n,
-               between + k * stride);
-    }
-    const int oldest = (slot + 1) % kWindow;
-    const T* const pixel_s = s + oldest * stride + 2 * kRadius * step;
-    const T* const pixel_d = d + oldest * stride + 2 * kRadius * step;
-    for (int64_t i = 0; i < out_n; i += kLanes<T>) {
-      const V ss = load<V>(pixel_s + i) * horizontal(between + i, step);
-      const V dd = load<V>(pixel_d + i) * horizontal(between + stride + i, step);
-      if constexpr (kBoth) {
-        const V p = horizontal(between + 2 * stride + i, step) + ss;
-        const V q = horizontal(between + 3 * stride + i, step) + dd;
-        store(half + i, factor * (p + q));
-        store(cotangent + i, factor * (p - q));
-      } else {
-        const V p = horizontal(between + 2 * stride + i, step);
-        store(half + i, factor * (p + ss + dd));
-      }
-    }
-    const int64_t offset = (pixel_row * work.width + work.cols.begin) * step;
-    store_gradient(work.grad1, offset, half, out_n);
-    if constexpr (kBoth) store_gradient(work.grad2, offset, cotangent, out_n);
   }
+
+  // Stage 1.
+  void derivative_rows(int64_t centre) {
+    scratch.maps.next();
+    bool inside[kBatch];
+    for (int k = 0; k < kBatch; ++k) {
+      const int64_t row = centre + k;
+      inside[k] = row >= work.centre_rows.begin && row < work.centre_rows.end;
+      if (!inside[k]) {
+        clear_derivatives(k);
+      } else if (work.cotangent) {
+        load_cotangent(work, row, first_col, inside_cols,
+                       reinterpret_cast<E*>(scratch.room), scratch.s);
+        fold(scratch.s, folded, scratch.weight.row(k), kLanes<T>);
+      }
+    }
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kImages, true>(scratch.images, column, folded.length, moments);
+      for (int k = 0; k < kBatch; ++k) {
+        if (!inside[k]) continue;
+        const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col - kRadius,
+                               channel * folded.length);
+        if (work.cotangent) {
+          derivative_row<true>(next, k, column);
+        } else {
+          derivative_row<false>(next, k, column);
+        }
+      }
+    }
+    for (int k = 0; k < kBatch; ++k) {
+      const int64_t row = centre + k;
+      if (work.sums && inside[k] && row >= work.rows.begin && row < work.rows.end) {
+        add_row(scratch.half.row(k), folded, work.sums);
+      }
+    }
+  }
+
+  void clear_derivatives(int row) {
+    T* const out = scratch.maps.row(0, row);
+    for (int64_t i = 0; i < folded.columns() * kMaps; ++i) {
+      store(out + i * kBatch * kLanes<T>, V{});
+    }
+  }
+
+  template <bool kWeighted>
+  void derivative_row(const Prefetch<E>& next, int row, int64_t column) {
+    constexpr int64_t kColumn = Ring<T, kMaps>::kColumn;
+    T* const out = scratch.maps.row(0, row) + column * kColumn;
+    T* const half = scratch.half.row(row) + column * kLanes<T>;
+    const T* const weight = scratch.weight.row(row) + column * kLanes<T>;
+    const T* const inside = scratch.inside + column * kLanes<T>;
+    const T* const own = scratch.own + column * kLanes<T>;
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
+      Moments<V> m[kOutputs];
+      moments_at(moments, j, row, m);
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        next.part(j + i);
+        const int64_t at = (j + i) * kLanes<T>;
+        auto put = [&](int map, V v) __attribute__((always_inline)) {
+          if constexpr (kWeighted) v *= load<V>(weight + at);
+          store(out + (j + i) * kColumn + map * kBatch * kLanes<T>,
+                select(inside + at, v));
+        };
+        const Terms<V> t(m[i], c);
+        if constexpr (!kWeighted) {
+          store(half + at, select(own + at, t.half_dissimilarity(T(1))));
+        }
+        if constexpr (kBoth) {
+          const Derivatives<V> g = derivatives(m[i], t, T(1));
+          put(0, g.ss);
+          put(1, g.dd);
+          put(2, g.s);
+          put(3, g.d);
+        } else {
+          const SummedDerivatives<V> g = summed_derivatives(m[i], t, T(1));
+          put(0, g.ss);
+          put(1, g.dd);
+          put(2, g.sum);
+        }
+      });
+    }
+  }
+
+  // Stage 2.
+  void gradient_rows(int64_t pixel_row) {
+    const int rows = static_cast<int>(clamp(work.rows.end - pixel_row, 0, kBatch));
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kMaps, false>(scratch.maps, column, folded.length,
+                                derivatives_between);
+      for (int k = 0; k < rows; ++k) {
+        const int64_t part = channel * folded.length * kLanes<T>;
+        const T* const out1 = place(work.grad1, pixel_row + k) + part;
+        const T* const out2 = kBoth ? place(work.grad2, pixel_row + k) + part : nullptr;
+        gradient_row(out1, out2, k, column);
+      }
+    }
+    for (int k = 0; k < rows; ++k) {
+      put_row(scratch.grad1.row(k), place(work.grad1, pixel_row + k));
+      if constexpr (kBoth) {
+        put_row(scratch.grad2.row(k), place(work.grad2, pixel_row + k));
+      }
+    }
+  }
+
+  // Fetches into the cache what is to be overwritten at out1 and out2.
+  void gradient_row(const T* out1, const T* out2, int row, int64_t column) {
+    const RingRows<T, kImages> images(scratch.images);
+    T* const grad1 = scratch.grad1.row(row) + column * kLanes<T>;
+    T* const grad2 = scratch.grad2.row(row) + column * kLanes<T>;
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
+      V ss[kOutputs], dd[kOutputs], p[kOutputs], q[kOutputs];
+      horizontal(derivatives_between, j, 0, row, ss);
+      horizontal(derivatives_between, j, 1, row, dd);
+      horizontal(derivatives_between, j, 2, row, p);
+      if constexpr (kBoth) horizontal(derivatives_between, j, 3, row, q);
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        // The pixel is 10 to the right in the input's rows, maybe some lanes on.
+        int64_t pixel = j + i + 2 * kRadius, lane = 0;
+        for (; pixel >= folded.length; pixel -= folded.length) ++lane;
+        const V s = load<V>(images.at(column + pixel, 0, row) + lane);
+        const V d = load<V>(images.at(column + pixel, 1, row) + lane);
+        const int64_t at = (j + i) * kLanes<T>;
+        __builtin_prefetch(out1 + at, 1);
+        if constexpr (kBoth) {
+          __builtin_prefetch(out2 + at, 1);
+          const V in_s = p[i] + s * ss[i], in_d = q[i] + d * dd[i];
+          store(grad1 + at, factor * (in_s + in_d));
+          store(grad2 + at, factor * (in_s - in_d));
+        } else {
+          store(grad1 + at, factor * (p[i] + s * ss[i] + d * dd[i]));
+        }
+      });
+    }
+  }
+
+  T* place(void* image, int64_t row) const {
+    return pixel_at<T>(work, image, row, work.cols.begin, work.width);
+  }
+
+  void put_row(const T* row, T* out) {
+    unfold(row, folded, scratch.d);
+    scatter(work, scratch.d, out_n, out);
+  }
+};
+
+template <typename E>
+void value(const Work& work) {
+  Value<E>{work}.run();
 }
 
 template <typename E>
-void one_or_both(const Work& work) {
-  work.grad2 ? gradient<E, true>(work) : gradient<E, false>(work);
+void gradient(const Work& work) {
+  if (work.grad2) {
+    Gradient<E, true>{work}.run();
+  } else {
+    Gradient<E, false>{work}.run();
+  }
+}
+
+// Reading one lane on goes past the end, by less than one vector for every lane.
+template <typename T>
+size_t bytes_with_end(const Pieces<T>& pieces) {
+  return pieces.bytes() + JFS_VECTOR_BYTES;
+}
+
+template <typename E>
+size_t value_scratch(int64_t elements, int64_t channels) {
+  using T = Compute<E>;
+  Pieces<T> pieces(nullptr);
+  Scratch<T>(Folded<T>(elements, channels), pieces);
+  return bytes_with_end(pieces);
+}
+
+template <typename E>
+size_t gradient_scratch(int64_t elements, int64_t channels) {
+  using T = Compute<E>;
+  Pieces<T> pieces(nullptr);
+  GradientScratch<T, kMaxMaps>(Folded<T>(elements, channels), pieces);
+  return bytes_with_end(pieces);
 }
 
 }  // namespace
 }  // namespace JFS_ISA
 
 // In the order of DType.
+#define JFS_EVERY_TYPE(f) \
+  {JFS_ISA::f<Float16>, JFS_ISA::f<BFloat16>, JFS_ISA::f<float>, JFS_ISA::f<double>}
+
 const Kernels JFS_KERNELS = {
     JFS_ISA_NAME,
-    {JFS_ISA::value<Float16>, JFS_ISA::value<BFloat16>, JFS_ISA::value<float>,
-     JFS_ISA::value<double>},
-    {JFS_ISA::one_or_both<Float16>, JFS_ISA::one_or_both<BFloat16>,
-     JFS_ISA::one_or_both<float>, JFS_ISA::one_or_both<double>},
+    JFS_EVERY_TYPE(value),
+    JFS_EVERY_TYPE(gradient),
+    JFS_EVERY_TYPE(value_scratch),
+    JFS_EVERY_TYPE(gradient_scratch),
 };
+
+#undef JFS_EVERY_TYPE
 
 }  // namespace jax_fused_ssim::cpu

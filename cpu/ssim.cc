@@ -79,11 +79,57 @@ struct Outputs {
   void* grad2 = nullptr;
 };
 
-// Elements of a row that a task covers: few enough for its rings to stay in the cache,
-// many enough for the halo to be small beside them.
-constexpr int64_t kTaskElements = 512;
-// Rows that a task covers at least, for the same reason: 10 or 20 more are read.
+// Scratch for tasks, as many pieces as run at a time: fresh memory costs page faults.
+class ScratchPool {
+ public:
+  explicit ScratchPool(size_t bytes) : bytes_(bytes) {}
+
+  class Lease {
+   public:
+    explicit Lease(ScratchPool& pool) : pool_(pool), piece_(pool.take()) {}
+    ~Lease() { pool_.give(std::move(piece_)); }
+    void* memory() const {
+      void* p = piece_.get();
+      size_t space = pool_.bytes_ + kScratchAlignment;
+      return std::align(kScratchAlignment, pool_.bytes_, p, space);
+    }
+
+   private:
+    ScratchPool& pool_;
+    std::unique_ptr<char[]> piece_;
+  };
+
+ private:
+  std::unique_ptr<char[]> take() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!free_.empty()) {
+        auto piece = std::move(free_.back());
+        free_.pop_back();
+        return piece;
+      }
+    }
+    return std::make_unique<char[]>(bytes_ + kScratchAlignment);
+  }
+  void give(std::unique_ptr<char[]> piece) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(piece));
+  }
+
+  const size_t bytes_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<char[]>> free_;
+};
+
+// Bytes of a row that a task covers, in the compute type: few enough for its rings to
+// stay in the second cache, many enough for the halo to be small beside them and for
+// the processor to foresee what is read.
+constexpr int64_t kTaskBytes = 4096;
+// Rows that a task covers at least, as 10 or 20 more are read.
 constexpr int64_t kTaskRows = 48;
+// Tasks that a thread gets at least, where there are rows enough: threads start at
+// different times and cores differ in speed.
+constexpr int64_t kTasksPerThread = 8;
 
 void run(const Parallel& parallel, const Problem& problem, const Images& images,
          const Outputs& out) {
@@ -100,38 +146,44 @@ void run(const Parallel& parallel, const Problem& problem, const Images& images,
   const Range rows = gradient ? Range{0, problem.height} : centre_rows;
   const Range cols = gradient ? Range{0, problem.width} : centre_cols;
 
+  const int64_t channel_parts = ceil_div(problem.channels, kMaxChannels);
+  const int64_t most_channels = ceil_div(problem.channels, channel_parts);
   const int64_t halo = (gradient ? 4 : 2) * kRadius;
-  const int64_t col_elements = std::max(kTaskElements, 4 * halo * problem.channels);
+  const int64_t col_elements = std::max<int64_t>(
+      kTaskBytes / compute_bytes(images.dtype), 4 * halo * most_channels);
   const int64_t col_parts =
-      ceil_div((cols.end - cols.begin) * problem.channels, col_elements);
+      ceil_div((cols.end - cols.begin) * most_channels, col_elements);
   const int64_t threads = std::max<int64_t>(parallel.threads(), 1);
+  const int64_t strips = problem.images * channel_parts * col_parts;
   const int64_t row_parts =
-      std::clamp<int64_t>(ceil_div(4 * threads, problem.images * col_parts), 1,
+      std::clamp<int64_t>(ceil_div(kTasksPerThread * threads, strips), 1,
                           std::max<int64_t>((rows.end - rows.begin) / kTaskRows, 1));
 
+  const auto scratch_bytes =
+      gradient ? kernels().gradient_scratch[type] : kernels().value_scratch[type];
   const int64_t widest = ceil_div(cols.end - cols.begin, col_parts) + halo;
-  const int64_t stride =
-      ceil_div(widest * problem.channels + kMaxLanes, kMaxLanes) * kMaxLanes;
-  const size_t scratch_bytes =
-      (gradient ? kGradientRows : kValueRows) * stride * compute_bytes(images.dtype);
+  ScratchPool pool(scratch_bytes(widest * most_channels, most_channels));
   const int64_t in_bytes = element_bytes(images.dtype);
   const int64_t grad_bytes = compute_bytes(images.dtype);
 
   std::mutex adding;
-  parallel.run(problem.images * col_parts * row_parts, [&](int64_t task) {
+  parallel.run(strips * row_parts, [&](int64_t task) {
     const int64_t row_part = task % row_parts;
     const int64_t col_part = task / row_parts % col_parts;
-    const int64_t image = task / row_parts / col_parts;
+    const int64_t channel_part = task / row_parts / col_parts % channel_parts;
+    const int64_t image = task / row_parts / col_parts / channel_parts;
     const auto [offset1, offset2] = image_offsets(problem.leading, image);
+    const Range channels = part_of({0, problem.channels}, channel_parts, channel_part);
     const int64_t pixels = problem.image_size();
-    const int64_t map_bytes = image * problem.map_size() * in_bytes;
+    const int64_t map_bytes = (image * problem.map_size() + channels.begin) * in_bytes;
 
     Work work = {};
-    work.img1 = advance(images.img1, offset1 * pixels * in_bytes);
-    work.img2 = advance(images.img2, offset2 * pixels * in_bytes);
+    work.img1 = advance(images.img1, (offset1 * pixels + channels.begin) * in_bytes);
+    work.img2 = advance(images.img2, (offset2 * pixels + channels.begin) * in_bytes);
     work.height = problem.height;
     work.width = problem.width;
-    work.channels = problem.channels;
+    work.channels = channels.end - channels.begin;
+    work.pixel_stride = problem.channels;
     work.data_range = problem.data_range;
     work.k1 = problem.k1;
     work.k2 = problem.k2;
@@ -142,19 +194,18 @@ void run(const Parallel& parallel, const Problem& problem, const Images& images,
     work.map = advance(out.map, map_bytes);
     work.cotangent = advance(out.cotangent, map_bytes);
     work.scale = out.cotangent ? 1 : problem.scale;
-    work.grad1 = advance(out.grad1, image * pixels * grad_bytes);
-    work.grad2 = advance(out.grad2, image * pixels * grad_bytes);
-    work.stride = stride;
-
-    const auto scratch = std::make_unique<char[]>(scratch_bytes);
-    work.scratch = scratch.get();
-    std::vector<PlaneSum> sums(out.accumulators ? problem.channels : 0);
-    work.sums = out.accumulators ? sums.data() : nullptr;
+    work.grad1 = advance(out.grad1, (image * pixels + channels.begin) * grad_bytes);
+    work.grad2 = advance(out.grad2, (image * pixels + channels.begin) * grad_bytes);
+    const ScratchPool::Lease scratch(pool);
+    work.scratch = scratch.memory();
+    PlaneSum sums[kMaxChannels] = {};
+    work.sums = out.accumulators ? sums : nullptr;
     kernel(work);
     if (!out.accumulators) return;
     const std::lock_guard<std::mutex> lock(adding);
-    for (int64_t c = 0; c < problem.channels; ++c) {
-      plane_sum_add(out.accumulators[image * problem.channels + c], sums[c]);
+    for (int64_t c = channels.begin; c < channels.end; ++c) {
+      plane_sum_add(out.accumulators[image * problem.channels + c],
+                    sums[c - channels.begin]);
     }
   });
 }

@@ -5,6 +5,7 @@
 #ifndef JAX_FUSED_SSIM_CPU_WORK_H_
 #define JAX_FUSED_SSIM_CPU_WORK_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "common/plane_sum.h"
@@ -17,10 +18,11 @@ struct Range {
 };
 
 struct Work {
-  // The image: pointers to its first element.
+  // The image. This task covers `channels` of the `pixel_stride` channels that it has;
+  // pointers, here and below, are to the first of these.
   const void* img1;
   const void* img2;
-  int64_t height, width, channels;
+  int64_t height, width, channels, pixel_stride;
   double data_range, k1, k2;
 
   // The image rows and columns on which a map pixel is centred.
@@ -29,8 +31,7 @@ struct Work {
   // What this task covers: centres for the value, image pixels for the gradients.
   Range rows, cols;
 
-  // Results of the whole image; each may be null. The sums, one a channel, are
-  // unscaled.
+  // Results; each may be null. The sums, one a channel, are unscaled.
   PlaneSum* sums;
   void* map;
 
@@ -41,27 +42,23 @@ struct Work {
   void* grad1;
   void* grad2;
 
-  // kValueRows or kGradientRows rows of `stride` elements of the compute type, cleared.
+  // Aligned to kScratchAlignment, of any content that is initialised.
   void* scratch;
-  int64_t stride;
 };
 
-// Rows of scratch: rings of the last 11 rows of s, d and each derivative map, the rows
-// between the two passes of a convolution, and one each for (1 - SSIM) / 2 and the
-// cotangent, which also hold the gradients.
-constexpr int kMoments = 4;
-constexpr int kMaxMaps = 4;
-constexpr int kValueRows = 2 * kWindow + kMoments + 1;
-constexpr int kGradientRows = (2 + kMaxMaps) * kWindow + kMaxMaps + 2;
+constexpr size_t kScratchAlignment = 64;
 
-// Elements read or written past the end of a row by whole vectors.
-constexpr int kMaxLanes = 16;
+// As many channels as a task takes of an image at most: bounds the scratch.
+constexpr int64_t kMaxChannels = 16;
 
-// The entry points of one instruction set, indexed by DType.
+// The entry points of one instruction set, indexed by DType, and the bytes of scratch
+// that a task needs whose input rows have `elements` elements.
 struct Kernels {
   const char* name;
   void (*value[4])(const Work&);
   void (*gradient[4])(const Work&);
+  size_t (*value_scratch[4])(int64_t elements, int64_t channels);
+  size_t (*gradient_scratch[4])(int64_t elements, int64_t channels);
 };
 
 extern const Kernels kBaselineKernels;

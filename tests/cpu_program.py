@@ -17,8 +17,9 @@ import numpy as np
 from jax_fused_ssim import build_info, ops
 from jax_fused_ssim.ops import Spec
 
-# Images that make one task and many, the last one channels-last.
-SHAPES = ((1, 3), (300, 701), (7, 200, 20), (3, 60, 41, 5))
+# Images that make one task and many, the last two channels-last, one of them with more
+# channels than a task takes.
+SHAPES = ((1, 3), (300, 701), (7, 200, 20), (3, 60, 41, 5), (1, 40, 23, 35))
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 

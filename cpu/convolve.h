@@ -1,0 +1,141 @@
+// The two passes of a convolution over folded rows, for one channel of kBatch rows.
+//
+// A batch of output rows needs kBatch + 10 input rows. A ring keeps four batches, of
+// which the last two rows of the oldest are the first that are needed. Vectors of the
+// same column lie together:
+//     ring     [batch][column][map][row of the batch]
+//     between  [column][map][row of the batch]
+// so that every offset but the column's is a constant of the code, each batch is one
+// stream of memory, and a vector that is loaded serves all the outputs it reaches.
+//
+// Taps are added in pairs, the two at the same distance from the middle first to each
+// other: half of the multiplications, and additions have units of their own on some
+// CPUs. From the outside in, so that the partial sums, and with them their rounding,
+// stay small for longest.
+
+#ifndef JAX_FUSED_SSIM_CPU_CONVOLVE_H_
+#define JAX_FUSED_SSIM_CPU_CONVOLVE_H_
+
+#include "common/window.h"
+#include "cpu/simd.h"
+
+namespace jax_fused_ssim::cpu {
+namespace JFS_ISA {
+namespace {
+
+constexpr int kBatch = 4;
+constexpr int kRingBatches = 4;
+constexpr int kReach = kBatch + 2 * kRadius;  // input rows of a batch of outputs
+constexpr int kSpare = kRingBatches * kBatch - kReach;
+
+// Neighbouring pixels in one step of a horizontal pass: as many as leave registers for
+// the vectors that their windows share.
+constexpr int kOutputs = kRegisters >= 32 ? 4 : 2;
+
+// The weighted sum of 11 vectors.
+template <typename T>
+JFS_INLINE Vec<T> weighted_sum(const Vec<T>* v) {
+  Vec<T> sum = window_tap<T>(0) * (v[0] + v[10]);
+  sum += window_tap<T>(1) * (v[1] + v[9]);
+  sum += window_tap<T>(2) * (v[2] + v[8]);
+  sum += window_tap<T>(3) * (v[3] + v[7]);
+  sum += window_tap<T>(4) * (v[4] + v[6]);
+  return sum + window_tap<T>(5) * v[5];
+}
+
+// Four batches of folded rows of kMaps maps.
+template <typename T, int kMaps>
+struct Ring {
+  static constexpr int64_t kColumn = int64_t(kMaps) * kBatch * kLanes<T>;
+  T* memory;
+  int64_t columns;
+  int newest = 0;
+
+  // The place of row k of a map in column 0 of the newest batch.
+  T* row(int map, int k) const { return batch(0) + (map * kBatch + k) * kLanes<T>; }
+  T* batch(int age) const {
+    return memory + (newest - age + kRingBatches) % kRingBatches * columns * kColumn;
+  }
+  void next() { newest = (newest + 1) % kRingBatches; }
+};
+
+// The rows that a batch of outputs needs.
+template <typename T, int kMaps>
+struct RingRows {
+  const T* batch[kRingBatches];
+  explicit RingRows(const Ring<T, kMaps>& ring) {
+    for (int k = 0; k < kRingBatches; ++k) batch[k] = ring.batch(kRingBatches - 1 - k);
+  }
+  JFS_INLINE const T* at(int64_t column, int map, int k) const {
+    return batch[(k + kSpare) / kBatch] + column * Ring<T, kMaps>::kColumn +
+           (map * kBatch + (k + kSpare) % kBatch) * kLanes<T>;
+  }
+};
+
+// The rows between the passes, of kMaps maps.
+template <typename T, int kMaps>
+struct Between {
+  static constexpr int64_t kColumn = int64_t(kMaps) * kBatch * kLanes<T>;
+  T* memory;
+
+  JFS_INLINE T* at(int64_t column, int map, int row) const {
+    return memory + column * kColumn + (map * kBatch + row) * kLanes<T>;
+  }
+
+  // Continues them past their length, as far as windows reach: one lane on.
+  void extend(int64_t length) const {
+    T* const out = memory + length * kColumn;
+    for (int64_t i = 0; i < 2 * kRadius * kColumn; i += kLanes<T>) {
+      store(out + i, load<Vec<T>>(memory + 1 + i));
+    }
+  }
+};
+
+// Vertical pass for the maps of a ring, `length` columns from `first` on. With kSquares
+// also for their squares, which are then the second half of the maps between.
+template <typename T, int kMaps, bool kSquares, int kOut>
+void vertical(const Ring<T, kMaps>& ring, int64_t first, int64_t length,
+              const Between<T, kOut>& between) {
+  static_assert(kOut == (kSquares ? 2 * kMaps : kMaps));
+  using V = Vec<T>;
+  const RingRows<T, kMaps> rows(ring);
+  for (int64_t column = 0; column < length; ++column) {
+    unroll<kMaps>([&](auto map) __attribute__((always_inline)) {
+      V v[kReach];
+      unroll<kReach>([&](auto k) __attribute__((always_inline)) {
+        v[k] = load<V>(rows.at(first + column, map, k));
+      });
+      unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
+        store(between.at(column, map, row), weighted_sum<T>(v + row));
+      });
+      if constexpr (kSquares) {
+        unroll<kReach>([&](auto k) __attribute__((always_inline)) {
+          v[k] = unfused(v[k] * v[k]);
+        });
+        unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
+          store(between.at(column, map + kMaps, row), weighted_sum<T>(v + row));
+        });
+      }
+    });
+  }
+  between.extend(length);
+}
+
+// Horizontal pass for one map and row, kOutputs pixels from `column` on.
+template <typename T, int kMaps>
+JFS_INLINE void horizontal(const Between<T, kMaps>& between, int64_t column, int map,
+                           int row, Vec<T>* out) {
+  using V = Vec<T>;
+  V v[kOutputs + 2 * kRadius];
+  unroll<kOutputs + 2 * kRadius>([&](auto k) __attribute__((always_inline)) {
+    v[k] = load<V>(between.at(column + k, map, row));
+  });
+  unroll<kOutputs>(
+      [&](auto k) __attribute__((always_inline)) { out[k] = weighted_sum<T>(v + k); });
+}
+
+}  // namespace
+}  // namespace JFS_ISA
+}  // namespace jax_fused_ssim::cpu
+
+#endif  // JAX_FUSED_SSIM_CPU_CONVOLVE_H_

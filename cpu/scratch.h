@@ -1,0 +1,91 @@
+// How a task's scratch is divided.
+
+#ifndef JAX_FUSED_SSIM_CPU_SCRATCH_H_
+#define JAX_FUSED_SSIM_CPU_SCRATCH_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/convolve.h"
+#include "cpu/folded.h"
+
+namespace jax_fused_ssim::cpu {
+namespace JFS_ISA {
+namespace {
+
+constexpr int kImages = 2;   // the maps of the input's ring: s and d
+constexpr int kMoments = 4;  // and their squares
+constexpr int kMaxMaps = 4;  // derivatives, for both gradients
+
+static_assert(kOutputs <= kOverrun);
+
+// Hands out pieces from the beginning; with a null beginning it only counts.
+template <typename T>
+class Pieces {
+ public:
+  explicit Pieces(void* memory) : next_(static_cast<T*>(memory)) {}
+  T* take(int64_t elements) {
+    T* const piece = next_;
+    used_ += elements;
+    if (next_) next_ += elements;
+    return piece;
+  }
+  size_t bytes() const { return used_ * sizeof(T); }
+
+ private:
+  T* next_;
+  int64_t used_ = 0;
+};
+
+// A batch of folded rows.
+template <typename T>
+struct Rows {
+  T* memory;
+  int64_t elements;
+  T* row(int k) const { return memory + k * elements; }
+};
+
+template <typename T>
+struct Scratch {
+  Ring<T, kImages> images;
+  T* between;
+  T* s;  // rows in their natural order
+  T* d;
+  T* room;  // two of images' elements
+  T* own;   // mask, folded
+  Rows<T> half;
+
+  Scratch(const Folded<T>& folded, Pieces<T>& pieces) {
+    const int64_t row = folded.elements();
+    images = {pieces.take(kRingBatches * kImages * kBatch * row), folded.columns()};
+    between = pieces.take((folded.pitch + 2 * kRadius) * kMoments * kBatch * kLanes<T>);
+    s = pieces.take(row);
+    d = pieces.take(row);
+    room = pieces.take(2 * row);
+    own = pieces.take(row);
+    half = {pieces.take(kBatch * row), row};
+  }
+};
+
+template <typename T, int kMaps>
+struct GradientScratch : Scratch<T> {
+  Ring<T, kMaps> maps;
+  T* inside;
+  Rows<T> weight, grad1, grad2;
+
+  GradientScratch(const Folded<T>& folded, Pieces<T>& pieces)
+      : Scratch<T>(folded, pieces) {
+    const int64_t row = folded.elements();
+    maps = {pieces.take(kRingBatches * kMaps * kBatch * row), folded.columns()};
+    inside = pieces.take(row);
+    weight = {pieces.take(kBatch * row), row};
+    grad1 = {pieces.take(kBatch * row), row};
+    grad2 = {pieces.take(kBatch * row), row};
+  }
+};
+
+}  // namespace
+}  // namespace JFS_ISA
+}  // namespace jax_fused_ssim::cpu
+
+#endif  // JAX_FUSED_SSIM_CPU_SCRATCH_H_
