@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | clean. Everything is installed in $(VENV), nothing outside.
+# make demo | test | bench | kernels | lint | clean. Everything is installed in $(VENV), nothing outside.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -34,7 +34,7 @@ demo_env := $(call installed,demo)
 test_env := $(call installed,test)
 bench_env := $(call installed,bench)
 
-.PHONY: help demo test bench lint clean FORCE
+.PHONY: help demo test bench kernels lint clean FORCE
 
 help:
 	@head -1 Makefile
@@ -49,6 +49,13 @@ test: $(test_env)
 
 bench: $(bench_env)
 	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
+
+# Needs nvcc; CUDA_ARCH=sm_90 and the like build for a GPU that is not here.
+CUDA_ARCH ?= native
+kernels: $(VENV)/kernels
+$(VENV)/kernels: benchmarks/kernels.cu $(wildcard common/* cuda/*) | $(VENV)/bin/python
+	nvcc -O3 -std=c++17 -arch=$(CUDA_ARCH) -t0 -I. -o $@ \
+	  benchmarks/kernels.cu $(wildcard cuda/*.cu)
 
 lint: $(VENV)/linters
 	$(VENV)/bin/ruff check .

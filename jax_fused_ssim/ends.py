@@ -46,9 +46,12 @@ def _types(block: Any, *, axis: int, length: int) -> list[Any]:
 
 def _added(block: Array, first: Array, last: Array, axis: int) -> Array:
     size, length = block.shape[axis], first.shape[axis]
+    # One after the other: in a short block the two overlap.
     for end, start in ((first, 0), (last, size - length)):
-        here = lax.slice_in_dim(block, start, start + length, axis=axis)
-        block = lax.dynamic_update_slice_in_dim(block, here + end, start, axis)
+        here = lax.slice_in_dim(block, start, start + length, axis=axis) + end
+        # Apart from the update: fused with it, XLA would write the whole block anew.
+        block, here = lax.optimization_barrier((block, here))
+        block = lax.dynamic_update_slice_in_dim(block, here, start, axis)
     return block
 
 
