@@ -16,3 +16,6 @@ if sys.path and Path(sys.path[0]).resolve() == ROOT:
 
 # JAX and PyTorch share one GPU here; JAX would take three quarters of it at once.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+# Or idle OpenMP threads of one library spin while another one is timed.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
