@@ -24,8 +24,7 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
 // in every row.
 __device__ __forceinline__ void pin(float& v) { asm volatile("" : "+f"(v)); }
 
-// ---- Global to shared memory, asynchronously
-// ------------------------------------------
+// ---- Global to shared memory, asynchronously ----------------------------------------
 
 // Copies the first `bytes` of kBytes and clears the rest. Both addresses are multiples
 // of kBytes; with bytes == 0 nothing is read.
@@ -78,8 +77,7 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-// ---- Shared memory
-// ----------------------------------------------------------------------
+// ---- Shared memory ------------------------------------------------------------------
 
 __device__ __forceinline__ float load_shared_if(bool on, uint32_t from) {
   float v;
@@ -99,8 +97,7 @@ __device__ __forceinline__ void store_shared_if(bool on, uint32_t to, float v) {
       : "memory");
 }
 
-// ---- Global memory
-// ----------------------------------------------------------------------
+// ---- Global memory ------------------------------------------------------------------
 
 // Into the L2 cache.
 __device__ __forceinline__ void prefetch(const void* from) {

@@ -15,8 +15,7 @@
 
 namespace jax_fused_ssim::cuda {
 
-// ---- Which kernel
-// ----------------------------------------------------------------------
+// ---- Which kernel -------------------------------------------------------------------
 
 // Threads of a strip, in one stage for gradients: two warps, which meet at every step;
 // but four for gradients of interleaved channels, among which a strip is divided, with
@@ -99,8 +98,7 @@ Result with_strip(const Request& request, const Device& device, Result none, F f
   return StripFor<Element, true, kUnaligned>::with(request, device, f);
 }
 
-// ---- How it is cut
-// ----------------------------------------------------------------------
+// ---- How it is cut ------------------------------------------------------------------
 
 struct Strips {
   int64_t pitch, rows, count;  // count: along the virtual row
@@ -167,8 +165,7 @@ Fit strip_fit(const Request& request, const Device& device) {
   });
 }
 
-// ---- Launch
-// -----------------------------------------------------------------------------
+// ---- Launch -------------------------------------------------------------------------
 
 template <typename Strip>
 cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
