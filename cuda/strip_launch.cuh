@@ -11,6 +11,8 @@
 #include "cuda/launch.cuh"
 #include "cuda/request.h"
 #include "cuda/strip_grad.cuh"
+#include "cuda/strip_load_interleaved.cuh"
+#include "cuda/strip_load_planar.cuh"
 #include "cuda/strip_sum.cuh"
 
 namespace jax_fused_ssim::cuda {

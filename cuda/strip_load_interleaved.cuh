@@ -1,0 +1,211 @@
+// Loading (cuda/strip_load.cuh) where channels come last.
+
+#ifndef JAX_FUSED_SSIM_CUDA_STRIP_LOAD_INTERLEAVED_CUH_
+#define JAX_FUSED_SSIM_CUDA_STRIP_LOAD_INTERLEAVED_CUH_
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "common/formula.h"
+#include "cuda/predicated.cuh"
+#include "cuda/strip_job.cuh"
+#include "cuda/strip_load.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+// Up to kMaxChannels channels of those that are interleaved in memory. In shared memory
+// a row has a segment for each, kGroup columns for each of the channel's share of the
+// threads and a halo; a remainder of threads computes columns that nobody reads. Rows
+// are copied as they are to a ring of their own and then dealt out to the segments, a
+// unit of kGroup elements a thread. What is more than a unit a thread is copied by the
+// unit but dealt out by the element, so by others: a step after those have waited.
+template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
+class InterleavedLoader {
+ public:
+  using Element = Element_;
+  static constexpr bool kVectors = kAligned;
+  static constexpr bool kInterleaved = true;
+  static constexpr bool kMeetsAtStart = true;
+  static constexpr int kThreads = kThreads_;
+  static constexpr int kAhead = kAhead_;
+  static constexpr int kMaxChannels = 4;
+  static_assert(kAligned || sizeof(Element) == 4, "copies are of 4 bytes at least");
+  static_assert(kMaxChannels == kGroup, "a pixel of a part is a unit");
+  static_assert(kHalo * kMaxChannels <= kThreads, "a thread deals out one more");
+
+  static constexpr int kPitch = kGroup * kThreads + kHalo * kMaxChannels;
+  static constexpr int kRowFloats = 2 * kPitch;
+  static constexpr int kStepFloats = kStepRows * kRowFloats;
+  static constexpr int kStepBytes = kStepFloats * int(sizeof(float));
+  static constexpr int kStepsAhead = 1;
+
+  static constexpr int kCopyRow = 2 * kPitch;  // elements
+  static constexpr int kCopyStepBytes = kStepRows * kCopyRow * int(sizeof(Element));
+  static constexpr int kCopyBytes = (kAhead + 1) * kCopyStepBytes;
+
+  static constexpr int groups(int part_channels) { return kThreads / part_channels; }
+
+  // job.groups for a thread that has nothing to do in a strip with these channels.
+  __device__ __forceinline__ static int group_of(const StripJob<Element>& job,
+                                                 int thread, int first_channel) {
+    const int left = job.channels - first_channel;
+    const int channels = left < job.part_channels ? left : job.part_channels;
+    return thread < job.groups * channels ? thread % job.groups : job.groups;
+  }
+  __device__ __forceinline__ static int channel_of(const StripJob<Element>& job,
+                                                   int thread) {
+    return thread / job.groups;
+  }
+  // Where an element of a row, counted from its first pixel, has its place in a
+  // segment.
+  __device__ __forceinline__ static int place_in_row(const StripJob<Element>& job,
+                                                     int element) {
+    const int column = element / job.part_channels;
+    const int channel = element - column * job.part_channels;
+    return channel * (kGroup * job.groups + kHalo) + column;
+  }
+  // The index-th unit of a row from pixel `pixel` on: where the strip has all channels
+  // its elements are neighbours in memory, otherwise they are the channels of one
+  // pixel.
+  __device__ __forceinline__ static Unit unit(const StripJob<Element>& job,
+                                              const Place& strip, int pixel, int index,
+                                              int first_channel) {
+    if (job.parts > 1) {
+      const int left = job.channels - first_channel;
+      return {job, strip, pixel + index, first_channel, left < kGroup ? left : kGroup};
+    }
+    return {job, strip, pixel + index / job.channels * kGroup,
+            index % job.channels * kGroup, kGroup};
+  }
+  __device__ __forceinline__ static int offset_of(const StripJob<Element>& job,
+                                                  int thread) {
+    return kGroup * thread + kHalo * (thread / job.groups);
+  }
+};
+
+template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots>
+class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
+ public:
+  using Loader = InterleavedLoader<Element, kAligned, kThreads, kAhead>;
+
+  __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
+                                     unsigned char* copies, int thread,
+                                     const Place& strip, int first_channel, int row,
+                                     int end)
+      : ring_(reinterpret_cast<unsigned char*>(ring)),
+        copies_(copies),
+        thread_(thread),
+        copies_more_(kGroup * (kThreads + thread) < elements(job)),
+        rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
+        from_(job, Loader::unit(job, strip, 0, thread, first_channel), row),
+        more_from_(job, Loader::unit(job, strip, 0, kThreads + thread, first_channel),
+                   row) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      to_[i] = Loader::place_in_row(job, kGroup * thread + i);
+    }
+    // Who has no more to deal out repeats the first of its own: a condition in the loop
+    // would become a branch.
+    const int last = kGroup * kThreads + thread;
+    const int more = last < elements(job) ? last : kGroup * thread;
+    more_to_ = Loader::place_in_row(job, more);
+    more_read_ = more * kSize;
+  }
+
+  template <typename Meet>
+  __device__ __forceinline__ void start(const StripJob<Element>& job,
+                                        const Meet& meet) {
+#pragma unroll
+    for (int i = 0; i < kAhead + 1; ++i) copy(job);
+    wait_for_copies<kAhead>();
+    meet();
+    form(job);
+  }
+
+  __device__ __forceinline__ void copy(const StripJob<Element>& job) {
+    const uint32_t to =
+        shared_address(copies_) + copy_at_.offset + kGroup * kSize * thread_;
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      const bool exists = rows_.holds(r);
+      const uint32_t row = to + r * Loader::kCopyRow * kSize;
+      from_.template copy<kGroup, kAligned>(row, kImageBytes, exists);
+      more_from_.template copy_if<kGroup, kAligned>(
+          copies_more_, row + kGroup * kSize * kThreads, kImageBytes, exists);
+      from_.advance(job, 1);
+      more_from_.advance(job, 1);
+    }
+    rows_.at += kStepRows;
+    commit_copies();
+    copy_at_.advance();
+  }
+
+  // In every step: s and d of the next; then waits for the copies of the one after.
+  __device__ __forceinline__ void form(const StripJob<Element>& job) {
+    const unsigned char* const copy = copies_ + read_at_.offset;
+    float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
+    // All reads before the first store: they wait for shared memory but once.
+    float x[kStepRows][kGroup], y[kStepRows][kGroup];
+    Element more_x[kStepRows], more_y[kStepRows];
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      const int begin = r * Loader::kCopyRow;
+      const Element* const own =
+          reinterpret_cast<const Element*>(copy) + kGroup * thread_ + begin;
+      read4(own, x[r]);
+      read4(own + Loader::kPitch, y[r]);
+      const Element* const more =
+          reinterpret_cast<const Element*>(copy + more_read_) + begin;
+      more_x[r] = more[0];
+      more_y[r] = more[Loader::kPitch];
+    }
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      float* const s = to + r * Loader::kRowFloats;
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) {
+        const auto v = sum_difference(x[r][i], y[r][i], job.constants.inv_range);
+        s[to_[i]] = v.s;
+        s[Loader::kPitch + to_[i]] = v.d;
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) {
+      const auto v =
+          sum_difference(static_cast<float>(more_x[r]), static_cast<float>(more_y[r]),
+                         job.constants.inv_range);
+      float* const s = to + r * Loader::kRowFloats + more_to_;
+      s[0] = v.s;
+      s[Loader::kPitch] = v.d;
+    }
+    form_at_.advance();
+    read_at_.advance();
+    wait_for_copies<kAhead - 1>();
+  }
+
+ private:
+  static constexpr int kSize = sizeof(Element);
+  static constexpr int kImageBytes = Loader::kPitch * kSize;
+
+  // Of a row: those of all groups and of the halo.
+  __device__ __forceinline__ static int elements(const StripJob<Element>& job) {
+    return (kGroup * job.groups + kHalo) * job.part_channels;
+  }
+
+  unsigned char* const ring_;
+  unsigned char* const copies_;
+  const int thread_;
+  const bool copies_more_;
+  int to_[kGroup];  // floats into a row
+  int more_to_;     // the same
+  int more_read_;   // bytes into a row
+  RowSpan rows_;
+  CopySource<Element> from_, more_from_;
+  RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0}, read_at_{0};
+  RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
+};
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_STRIP_LOAD_INTERLEAVED_CUH_
