@@ -137,24 +137,6 @@ def seconds(calls: Sequence[Callable[[], Any]]) -> list[float]:
     return [statistics.median(found) for found in taken]
 
 
-def difference(found: Any, expected: Any) -> dict[str, float]:
-    """Of values, and of gradients their relative L2, on the first device."""
-    import jax
-    import jax.numpy as jnp
-
-    (value, gradient), (other_value, other) = found, expected
-    gradient = jax.device_put(gradient, other.sharding)
-
-    @jax.jit
-    def relative(a, b):
-        return jnp.linalg.norm((a - b).ravel()) / jnp.linalg.norm(b.ravel())
-
-    return {
-        "value": abs(float(value) - float(other_value)),
-        "gradient": float(relative(gradient, other)),
-    }
-
-
 def sharding_cases() -> dict[str, Any]:
     """The cases of the sharding test on meshes of two devices."""
     import jax
@@ -188,11 +170,14 @@ def one_and_two(
     from eight_devices import collectives
     from jax.sharding import NamedSharding, SingleDeviceSharding
 
+    from benchmarks.programs import difference
+
     on_two = draw(shape, NamedSharding(mesh, cut))
-    on_one = jax.device_put(on_two, SingleDeviceSharding(mesh.devices.flat[0]))
+    first = SingleDeviceSharding(mesh.devices.flat[0])
+    on_one = jax.device_put(on_two, first)
     two = jax.jit(jax.value_and_grad(sharded)).lower(*on_two).compile()
     one = jax.jit(jax.value_and_grad(whole)).lower(*on_one).compile()
-    off = difference(two(*on_two), one(*on_one))
+    off = difference(jax.device_put(two(*on_two), first), one(*on_one))
     took = seconds([lambda: one(*on_one), lambda: two(*on_two)])
     return {
         "shape": list(shape),

@@ -104,7 +104,8 @@ __device__ __forceinline__ void prefetch(const void* from) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 }
 
-// From memory that no thread of the launch writes; zero if not `on`.
+// From memory that no thread of the launch writes; zero if not `on`. The clobber is for
+// the compiler, which is not to move them to where they are used.
 __device__ __forceinline__ float load_if(bool on, const float* from) {
   float v;
   asm volatile(

@@ -102,6 +102,7 @@ Result with_strip(const Request& request, const Device& device, Result none, F f
 
 // ---- How it is cut ------------------------------------------------------------------
 
+// The strips that a kernel cuts a problem into: cuda/strip_job.cuh.
 struct Strips {
   int64_t pitch, rows, count;  // count: along the virtual row
   int groups, parts, part_channels;

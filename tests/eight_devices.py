@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
+
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
 
 
@@ -29,3 +32,15 @@ def collectives(compiled):
     """How many collectives of each kind a compiled program has."""
     text = compiled.as_text()
     return {c: len(re.findall(rf"\b{c}(?:-start)?\(", text)) for c in COLLECTIVES}
+
+
+def error(results, expected):
+    """The largest relative error (L2) of the arrays in two trees."""
+    return max(
+        float(np.linalg.norm(a - b) / np.linalg.norm(b))
+        for a, b in zip(
+            map(np.asarray, jax.tree.leaves(results)),
+            map(np.asarray, jax.tree.leaves(expected)),
+            strict=True,
+        )
+    )

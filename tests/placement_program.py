@@ -12,7 +12,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from eight_devices import collectives
+from eight_devices import collectives, error
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -81,17 +81,6 @@ EXPLICIT = {
 def per_dimension(spec, ndim):
     """The mesh axis of every dimension."""
     return [*spec, *[None] * (ndim - len(spec))]
-
-
-def error(results, expected):
-    return max(
-        float(np.linalg.norm(a - b) / np.linalg.norm(b))
-        for a, b in zip(
-            map(np.asarray, jax.tree.leaves(results)),
-            map(np.asarray, jax.tree.leaves(expected)),
-            strict=True,
-        )
-    )
 
 
 def pair(shape=SHAPE):

@@ -12,7 +12,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from eight_devices import collectives
+from eight_devices import collectives, error
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -103,17 +103,6 @@ CASES = {
     "forward mode": (forward, ROWS, {"height_axis": "a"}, P()),
     "plain JAX": (gradients, ROWS, {"height_axis": "a", "implementation": "xla"}, P()),
 }
-
-
-def error(results, expected):
-    return max(
-        float(np.linalg.norm(a - b) / np.linalg.norm(b))
-        for a, b in zip(
-            map(np.asarray, jax.tree.leaves(results)),
-            map(np.asarray, jax.tree.leaves(expected)),
-            strict=True,
-        )
-    )
 
 
 def pair(shape=SHAPE):
