@@ -16,11 +16,17 @@
 // subtracts nothing large from anything large near the middle of the range, and gives
 // exactly 1 for identical images. Dividing by L first keeps every data range in
 // float32.
+//
+// The kernels keep w s and w d, where w is outermost_tap() of common/window.h. So unit
+// windows along rows and columns give E[s^2] and E[d^2]; E[s] and E[d] need a normal
+// window along one of them. The same windows lead back from the derivatives in a mean
+// to the pixels, but for a factor 1 / w.
 
 #ifndef JAX_FUSED_SSIM_COMMON_FORMULA_H_
 #define JAX_FUSED_SSIM_COMMON_FORMULA_H_
 
 #include "common/host_device.h"
+#include "common/window.h"
 
 namespace jax_fused_ssim {
 
@@ -28,14 +34,14 @@ namespace jax_fused_ssim {
 
 template <typename T>
 struct Constants {
-  T inv_range;  // 1 / L
-  T two_c1;     // 2 K1^2
-  T two_c2;     // 2 K2^2
+  T w_over_range;  // w / L
+  T two_c1;        // 2 K1^2
+  T two_c2;        // 2 K2^2
 };
 
 template <typename T>
 JFS_HOST_DEVICE Constants<T> constants(double data_range, double k1, double k2) {
-  return {T(1 / data_range), T(2 * k1 * k1), T(2 * k2 * k2)};
+  return {T(outermost_tap<T>() / data_range), T(2 * k1 * k1), T(2 * k2 * k2)};
 }
 
 template <typename V>
@@ -55,9 +61,11 @@ JFS_HOST_DEVICE auto multiply_add(A a, B b, C c) {
 #endif
 }
 
+// Times w.
 template <typename V, typename T>
-JFS_HOST_DEVICE SumDifference<V> sum_difference(V x, V y, T inv_range) {
-  return {multiply_add(x + y, inv_range, T(-1)), (x - y) * inv_range};
+JFS_HOST_DEVICE SumDifference<V> sum_difference(V x, V y, T w_over_range) {
+  return {multiply_add(x + y, w_over_range, -outermost_tap<T>()),
+          (x - y) * w_over_range};
 }
 
 // Windowed means of s, d, s^2, d^2.
@@ -139,13 +147,20 @@ JFS_HOST_DEVICE V half_dissimilarity(const Moments<V>& m, const Constants<T>& c)
 //     p = E'[s] + s E'[ss],  q = E'[d] + d E'[dd]
 //     d(sum of SSIM)/dx = kDerivativeScale / L (p + q)
 //     d(sum of SSIM)/dy = kDerivativeScale / L (p - q)
-// and where only one gradient is wanted, E'[s + d] is one convolution.
+// and where only one gradient is wanted, E'[s + d] is one convolution. From s and d
+// times w the windows give p / w and q / w.
 template <typename V>
 struct Derivatives {
   V s, d, ss, dd;
 };
 
 constexpr int kDerivativeScale = 4;
+
+// From p / w + q / w and p / w - q / w to the gradients, of `scale` times the sum.
+template <typename T>
+T gradient_factor(double scale, double data_range) {
+  return T(scale * kDerivativeScale * outermost_tap<T>() / data_range);
+}
 
 template <typename V, typename T>
 JFS_HOST_DEVICE Derivatives<V> derivatives(const Moments<V>& m, const Terms<V>& t,

@@ -33,14 +33,15 @@ constexpr int kSpare = kRingBatches * kBatch - kReach;
 constexpr int kOutputs = kRegisters >= 32 ? 4 : 2;
 
 // The weighted sum of 11 vectors.
-template <typename T>
+template <Window kTaps, typename T>
 JFS_INLINE Vec<T> weighted_sum(const Vec<T>* v) {
-  Vec<T> sum = window_tap<T>(0) * (v[0] + v[10]);
-  sum += window_tap<T>(1) * (v[1] + v[9]);
-  sum += window_tap<T>(2) * (v[2] + v[8]);
-  sum += window_tap<T>(3) * (v[3] + v[7]);
-  sum += window_tap<T>(4) * (v[4] + v[6]);
-  return sum + window_tap<T>(5) * v[5];
+  Vec<T> sum = v[0] + v[10];
+  if constexpr (kTaps == Window::kNormal) sum *= normal_tap<T>(0);
+  sum += window_tap<T>(kTaps, 1) * (v[1] + v[9]);
+  sum += window_tap<T>(kTaps, 2) * (v[2] + v[8]);
+  sum += window_tap<T>(kTaps, 3) * (v[3] + v[7]);
+  sum += window_tap<T>(kTaps, 4) * (v[4] + v[6]);
+  return sum + window_tap<T>(kTaps, 5) * v[5];
 }
 
 // Four batches of folded rows of kMaps maps.
@@ -91,8 +92,9 @@ struct Between {
   }
 };
 
-// Vertical pass for the maps of a ring, `length` columns from `first` on. With kSquares
-// also for their squares, which are then the second half of the maps between.
+// Vertical pass, with the unit window, for the maps of a ring, `length` columns from
+// `first` on. With kSquares also for their squares, which are then the second half of
+// the maps between.
 template <typename T, int kMaps, bool kSquares, int kOut>
 void vertical(const Ring<T, kMaps>& ring, int64_t first, int64_t length,
               const Between<T, kOut>& between) {
@@ -106,14 +108,15 @@ void vertical(const Ring<T, kMaps>& ring, int64_t first, int64_t length,
         v[k] = load<V>(rows.at(first + column, map, k));
       });
       unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
-        store(between.at(column, map, row), weighted_sum<T>(v + row));
+        store(between.at(column, map, row), weighted_sum<Window::kUnit, T>(v + row));
       });
       if constexpr (kSquares) {
         unroll<kReach>([&](auto k) __attribute__((always_inline)) {
           v[k] = unfused(v[k] * v[k]);
         });
         unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
-          store(between.at(column, map + kMaps, row), weighted_sum<T>(v + row));
+          store(between.at(column, map + kMaps, row),
+                weighted_sum<Window::kUnit, T>(v + row));
         });
       }
     });
@@ -122,7 +125,7 @@ void vertical(const Ring<T, kMaps>& ring, int64_t first, int64_t length,
 }
 
 // Horizontal pass for one map and row, kOutputs pixels from `column` on.
-template <typename T, int kMaps>
+template <Window kTaps, typename T, int kMaps>
 JFS_INLINE void horizontal(const Between<T, kMaps>& between, int64_t column, int map,
                            int row, Vec<T>* out) {
   using V = Vec<T>;
@@ -130,8 +133,9 @@ JFS_INLINE void horizontal(const Between<T, kMaps>& between, int64_t column, int
   unroll<kOutputs + 2 * kRadius>([&](auto k) __attribute__((always_inline)) {
     v[k] = load<V>(between.at(column + k, map, row));
   });
-  unroll<kOutputs>(
-      [&](auto k) __attribute__((always_inline)) { out[k] = weighted_sum<T>(v + k); });
+  unroll<kOutputs>([&](auto k) __attribute__((always_inline)) {
+    out[k] = weighted_sum<kTaps, T>(v + k);
+  });
 }
 
 }  // namespace

@@ -65,14 +65,14 @@ void add_row(const T* half, const Folded<T>& folded, PlaneSum* sums) {
 // Reads a batch of input rows into the ring, those of them that are used.
 template <typename E>
 void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t n,
-                Compute<E> inv_range, const Folded<Compute<E>>& folded,
+                Compute<E> w_over_range, const Folded<Compute<E>>& folded,
                 Scratch<Compute<E>>& scratch) {
   using T = Compute<E>;
   auto& images = scratch.images;
   images.next();
   for (int k = 0; k < kBatch; ++k) {
     if (row + k < used.begin || row + k >= used.end) continue;
-    load_row(work, row + k, col, n, inv_range, reinterpret_cast<E*>(scratch.room),
+    load_row(work, row + k, col, n, w_over_range, reinterpret_cast<E*>(scratch.room),
              scratch.s, scratch.d);
     fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
     fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
@@ -83,10 +83,10 @@ template <typename T>
 JFS_INLINE void moments_at(const Between<T, kMoments>& between, int64_t column, int row,
                            Moments<Vec<T>>* m) {
   Vec<T> s[kOutputs], d[kOutputs], ss[kOutputs], dd[kOutputs];
-  horizontal(between, column, 0, row, s);
-  horizontal(between, column, 1, row, d);
-  horizontal(between, column, 2, row, ss);
-  horizontal(between, column, 3, row, dd);
+  horizontal<Window::kNormal>(between, column, 0, row, s);
+  horizontal<Window::kNormal>(between, column, 1, row, d);
+  horizontal<Window::kUnit>(between, column, 2, row, ss);
+  horizontal<Window::kUnit>(between, column, 3, row, dd);
   for (int k = 0; k < kOutputs; ++k) m[k] = {s[k], d[k], ss[k], dd[k]};
 }
 
@@ -111,7 +111,8 @@ struct Value {
     const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
     const int64_t first = in_rows.begin - kSpare;
     for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
-      load_batch<E>(work, row, in_rows, first_col, in_n, c.inv_range, folded, scratch);
+      load_batch<E>(work, row, in_rows, first_col, in_n, c.w_over_range, folded,
+                    scratch);
       const int64_t centre = row - kRadius;
       if (centre >= work.rows.begin) map_rows(centre);
     }
@@ -173,7 +174,7 @@ struct Gradient {
   const int64_t mid_n = out_n + 2 * kRadius * channels;
   const int64_t in_n = mid_n + 2 * kRadius * channels;
   const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
-  const T factor = T(kDerivativeScale * work.scale / work.data_range);
+  const T factor = gradient_factor<T>(work.scale, work.data_range);
   const Folded<T> folded{in_n, channels};
   Pieces<T> pieces{work.scratch};
   GradientScratch<T, kMaps> scratch{folded, pieces};
@@ -194,8 +195,8 @@ struct Gradient {
     const Range in_rows = {work.rows.begin - 2 * kRadius, work.rows.end + 2 * kRadius};
     const int64_t first = in_rows.begin - 2 * kSpare;
     for (int64_t row = first; row - 2 * kRadius < work.rows.end; row += kBatch) {
-      load_batch<E>(work, row, in_rows, first_col - kRadius, in_n, c.inv_range, folded,
-                    scratch);
+      load_batch<E>(work, row, in_rows, first_col - kRadius, in_n, c.w_over_range,
+                    folded, scratch);
       const int64_t centre = row - kRadius;
       if (centre < work.rows.begin - kRadius - kSpare) continue;
       derivative_rows(centre);
@@ -316,10 +317,11 @@ struct Gradient {
     T* const grad2 = scratch.grad2.row(row) + column * kLanes<T>;
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
       V ss[kOutputs], dd[kOutputs], p[kOutputs], q[kOutputs];
-      horizontal(derivatives_between, j, 0, row, ss);
-      horizontal(derivatives_between, j, 1, row, dd);
-      horizontal(derivatives_between, j, 2, row, p);
-      if constexpr (kBoth) horizontal(derivatives_between, j, 3, row, q);
+      horizontal<Window::kUnit>(derivatives_between, j, 0, row, ss);
+      horizontal<Window::kUnit>(derivatives_between, j, 1, row, dd);
+      horizontal<Window::kNormal>(derivatives_between, j, 2, row, p);
+      if constexpr (kBoth)
+        horizontal<Window::kNormal>(derivatives_between, j, 3, row, q);
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         // The pixel is 10 to the right in the input's rows, maybe some lanes on.
         int64_t pixel = j + i + 2 * kRadius, lane = 0;

@@ -77,12 +77,12 @@ JFS_INLINE void for_vectors(int64_t count, Body body, Tail tail) {
 // two rows.
 template <typename E>
 void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
-              Compute<E> inv_range, E* room, Compute<E>* s, Compute<E>* d) {
+              Compute<E> w_over_range, E* room, Compute<E>* s, Compute<E>* d) {
   using T = Compute<E>;
   using IO = Lanes<E, kLanes<T>>;
   const bool inside = row >= 0 && row < work.height;
   const auto [begin, end] = elements_inside(work, {0, inside ? work.width : 0}, col, n);
-  fill(s, 0, begin, T(-1));
+  fill(s, 0, begin, -outermost_tap<T>());
   fill(d, 0, begin, T(0));
   if (begin < end) {
     const int64_t first = col + begin / work.channels, count = end - begin;
@@ -93,7 +93,7 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
     T* const out_s = s + begin;
     T* const out_d = d + begin;
     auto convert = [&](const E* px, const E* py, int64_t i) {
-      const auto v = sum_difference(IO::read(px), IO::read(py), inv_range);
+      const auto v = sum_difference(IO::read(px), IO::read(py), w_over_range);
       store(out_s + i, v.s);
       store(out_d + i, v.d);
     };
@@ -108,7 +108,7 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
           convert(px, py, i);
         });
   }
-  fill(s, end, n, T(-1));
+  fill(s, end, n, -outermost_tap<T>());
   fill(d, end, n, T(0));
 }
 

@@ -9,33 +9,56 @@
 
 namespace jax_fused_ssim::cuda {
 
+// Never fused with a product that is one of its terms.
+__device__ __forceinline__ float plain_sum(float a, float b) { return __fadd_rn(a, b); }
+__device__ __forceinline__ double plain_sum(double a, double b) {
+  return __dadd_rn(a, b);
+}
+
 // fma spelled out and taps in a fixed order: a pixel's result is bitwise the same
 // wherever it lies in a tile or a strip and whichever kernel computes it. Along a row
 // the taps go from the outside in; down a column from the top, because strips meet the
 // rows in that order.
 template <int kOut, typename T>
-__device__ __forceinline__ void convolve(const T (&in)[kOut + 2 * kRadius],
+__device__ __forceinline__ void convolve(Window window,
+                                         const T (&in)[kOut + 2 * kRadius],
                                          T (&out)[kOut]) {
+  const bool unit = window == Window::kUnit;
+  static_assert(tap_order(0) == 0 && tap_order(1) == kWindow - 1, "");
 #pragma unroll
-  for (int i = 0; i < kOut; ++i) out[i] = window_tap<T>(tap_order(0)) * in[i];
+  for (int i = 0; i < kOut; ++i) {
+    out[i] = unit ? plain_sum(in[i], in[i + kWindow - 1]) : normal_tap<T>(0) * in[i];
+  }
 #pragma unroll
   for (int j = 1; j < kWindow; ++j) {
+    if (unit && j == 1) continue;
     const int k = tap_order(j);
 #pragma unroll
-    for (int i = 0; i < kOut; ++i) out[i] = fma(window_tap<T>(k), in[i + k], out[i]);
+    for (int i = 0; i < kOut; ++i) {
+      out[i] = fma(window_tap<T>(window, k), in[i + k], out[i]);
+    }
   }
 }
 
+// Always with the unit window.
 template <int kOut, typename T>
 __device__ __forceinline__ void convolve_down(const T (&in)[kOut + 2 * kRadius],
                                               T (&out)[kOut]) {
 #pragma unroll
-  for (int i = 0; i < kOut; ++i) out[i] = window_tap<T>(0) * in[i];
+  for (int i = 0; i < kOut; ++i) out[i] = in[i];
 #pragma unroll
-  for (int k = 1; k < kWindow; ++k) {
+  for (int k = 1; k < kWindow - 1; ++k) {
 #pragma unroll
-    for (int i = 0; i < kOut; ++i) out[i] = fma(window_tap<T>(k), in[i + k], out[i]);
+    for (int i = 0; i < kOut; ++i) out[i] = fma(unit_tap<T>(k), in[i + k], out[i]);
   }
+#pragma unroll
+  for (int i = 0; i < kOut; ++i) out[i] += in[i + kWindow - 1];
+}
+
+// The window along a row of derivatives (common/formula.h), which are kept in this
+// order: in E[s], or the sum of that in E[s] and that in E[d]; ss; dd; in E[d].
+JFS_HOST_DEVICE constexpr Window window_of_derivative(int map) {
+  return map == 1 || map == 2 ? Window::kUnit : Window::kNormal;
 }
 
 template <typename T>

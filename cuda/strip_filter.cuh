@@ -1,6 +1,7 @@
 // The window in a thread that owns four neighbouring columns and sees the rows one by
 // one, from the top: along the row from a stretch of shared memory, down the columns in
-// transposed form, a partial sum for every output that a row contributes to.
+// transposed form, a partial sum for every output that a row contributes to. Which
+// window along the row: common/formula.h.
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_FILTER_CUH_
 #define JAX_FUSED_SSIM_CUDA_STRIP_FILTER_CUH_
@@ -62,26 +63,27 @@ class ColumnFilter {
                                        float (&out)[kGroup]) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      out[i] = fma(window_tap<float>(kRows), row[i], partial_[0][i]);
+      out[i] = partial_[0][i] + row[i];
     }
 #pragma unroll
     for (int k = 1; k < kRows; ++k) {
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
-        partial_[k - 1][i] = fma(window_tap<float>(kRows - k), row[i], partial_[k][i]);
+        partial_[k - 1][i] = fma(unit_tap<float>(kRows - k), row[i], partial_[k][i]);
       }
     }
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      partial_[kRows - 1][i] = window_tap<float>(0) * row[i];
+      partial_[kRows - 1][i] = row[i];
     }
   }
 
   // The same with the convolution along the row before it.
-  __device__ __forceinline__ void push_reach(const float (&reach)[kReach],
+  __device__ __forceinline__ void push_reach(Window window,
+                                             const float (&reach)[kReach],
                                              float (&out)[kGroup]) {
     float row[kGroup];
-    convolve(reach, row);
+    convolve(window, reach, row);
     push(row, out);
   }
 
@@ -106,13 +108,13 @@ class MomentsFilter {
     float v[2][kReach];
     load_reach<kPast>(s, v[0]);
     load_reach<kPast>(d, v[1]);
-    filters_[0].push_reach(v[0], out[0]);
-    filters_[1].push_reach(v[1], out[1]);
+    filters_[0].push_reach(Window::kNormal, v[0], out[0]);
+    filters_[1].push_reach(Window::kNormal, v[1], out[1]);
 #pragma unroll
     for (int k = 0; k < 2; ++k) {
 #pragma unroll
       for (int i = 0; i < kReach; ++i) v[k][i] *= v[k][i];
-      filters_[2 + k].push_reach(v[k], out[2 + k]);
+      filters_[2 + k].push_reach(Window::kUnit, v[k], out[2 + k]);
     }
   }
 

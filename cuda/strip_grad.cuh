@@ -354,7 +354,7 @@ __device__ __forceinline__ void stage2(
       for (int k = 0; k < Strip::kMaps; ++k) {
         float reach[kReach];
         load_reach<0>(from + k * Strip::kMapPitch, reach);
-        filters[k].push_reach(reach, e[k]);
+        filters[k].push_reach(window_of_derivative(k), reach, e[k]);
       }
       if constexpr (!Strip::kReadsOwnEarly) read_own(r);
       float g1[kGroup], g2[kGroup];

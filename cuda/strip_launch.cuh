@@ -207,8 +207,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   job.rows = strips.rows;
   job.constants = constants<float>(problem.data_range, problem.k1, problem.k2);
   const double scale = request.cotangent ? 1 : problem.scale;
-  job.gradient_factor =
-      static_cast<float>(scale * kDerivativeScale / problem.data_range);
+  job.gradient_factor = gradient_factor<float>(scale, problem.data_range);
   if (strips.count * strips.rows == 0) return cudaSuccess;
   job.cut = cut_of<Strip>(strips, device);
 

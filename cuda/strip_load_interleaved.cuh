@@ -19,7 +19,8 @@ namespace jax_fused_ssim::cuda {
 // threads and a halo; a remainder of threads computes columns that nobody reads. Rows
 // are copied as they are to a ring of their own and then dealt out to the segments, a
 // unit of kGroup elements a thread. What is more than a unit a thread is copied by the
-// unit but dealt out by the element, so by others: a step after those have waited.
+// unit but dealt out by the element, so by others, a step after those have waited; of
+// both rows of a step together, each thread has one element at most.
 template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
 class InterleavedLoader {
  public:
@@ -32,7 +33,6 @@ class InterleavedLoader {
   static constexpr int kMaxChannels = 4;
   static_assert(kAligned || sizeof(Element) == 4, "copies are of 4 bytes at least");
   static_assert(kMaxChannels == kGroup, "a pixel of a part is a unit");
-  static_assert(kHalo * kMaxChannels <= kThreads, "a thread deals out one more");
 
   static constexpr int kPitch = kGroup * kThreads + kHalo * kMaxChannels;
   static constexpr int kRowFloats = 2 * kPitch;
@@ -96,21 +96,25 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
       : ring_(reinterpret_cast<unsigned char*>(ring)),
         copies_(copies),
         thread_(thread),
-        copies_more_(kGroup * (kThreads + thread) < elements(job)),
+        copies_more_(thread < kStepRows * kMoreUnits &&
+                     kGroup * more_unit() < elements(job)),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
         from_(job, Loader::unit(job, strip, 0, thread, first_channel), row),
-        more_from_(job, Loader::unit(job, strip, 0, kThreads + thread, first_channel),
-                   row) {
+        more_from_(job, Loader::unit(job, strip, 0, more_unit(), first_channel),
+                   row + more_copy_row()) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       to_[i] = Loader::place_in_row(job, kGroup * thread + i);
     }
     // Who has no more to deal out repeats the first of its own: a condition in the loop
     // would become a branch.
-    const int last = kGroup * kThreads + thread;
+    constexpr int kMore = kGroup * kMoreUnits;
+    static_assert(kStepRows * kMore <= kThreads, "a thread deals out one more");
+    const int last = kGroup * kThreads + thread % kMore;
     const int more = last < elements(job) ? last : kGroup * thread;
-    more_to_ = Loader::place_in_row(job, more);
-    more_read_ = more * kSize;
+    const int more_row = thread / kMore % kStepRows;
+    more_to_ = more_row * Loader::kRowFloats + Loader::place_in_row(job, more);
+    more_read_ = (more_row * Loader::kCopyRow + more) * kSize;
   }
 
   template <typename Meet>
@@ -124,18 +128,19 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   }
 
   __device__ __forceinline__ void copy(const StripJob<Element>& job) {
-    const uint32_t to =
-        shared_address(copies_) + copy_at_.offset + kGroup * kSize * thread_;
+    const uint32_t to = shared_address(copies_) + copy_at_.offset;
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
-      const bool exists = rows_.holds(r);
-      const uint32_t row = to + r * Loader::kCopyRow * kSize;
-      from_.template copy<kGroup, kAligned>(row, kImageBytes, exists);
-      more_from_.template copy_if<kGroup, kAligned>(
-          copies_more_, row + kGroup * kSize * kThreads, kImageBytes, exists);
+      from_.template copy<kGroup, kAligned>(
+          to + (r * Loader::kCopyRow + kGroup * thread_) * kSize, kImageBytes,
+          rows_.holds(r));
       from_.advance(job, 1);
-      more_from_.advance(job, 1);
     }
+    more_from_.template copy_if<kGroup, kAligned>(
+        copies_more_,
+        to + (more_copy_row() * Loader::kCopyRow + kGroup * more_unit()) * kSize,
+        kImageBytes, rows_.holds(more_copy_row()));
+    more_from_.advance(job, kStepRows);
     rows_.at += kStepRows;
     commit_copies();
     copy_at_.advance();
@@ -147,7 +152,6 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     // All reads before the first store: they wait for shared memory but once.
     float x[kStepRows][kGroup], y[kStepRows][kGroup];
-    Element more_x[kStepRows], more_y[kStepRows];
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       const int begin = r * Loader::kCopyRow;
@@ -155,30 +159,23 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
           reinterpret_cast<const Element*>(copy) + kGroup * thread_ + begin;
       read4(own, x[r]);
       read4(own + Loader::kPitch, y[r]);
-      const Element* const more =
-          reinterpret_cast<const Element*>(copy + more_read_) + begin;
-      more_x[r] = more[0];
-      more_y[r] = more[Loader::kPitch];
     }
+    const Element* const more = reinterpret_cast<const Element*>(copy + more_read_);
+    const auto more_x = static_cast<float>(more[0]);
+    const auto more_y = static_cast<float>(more[Loader::kPitch]);
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       float* const s = to + r * Loader::kRowFloats;
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
-        const auto v = sum_difference(x[r][i], y[r][i], job.constants.inv_range);
+        const auto v = sum_difference(x[r][i], y[r][i], job.constants.w_over_range);
         s[to_[i]] = v.s;
         s[Loader::kPitch + to_[i]] = v.d;
       }
     }
-#pragma unroll
-    for (int r = 0; r < kStepRows; ++r) {
-      const auto v =
-          sum_difference(static_cast<float>(more_x[r]), static_cast<float>(more_y[r]),
-                         job.constants.inv_range);
-      float* const s = to + r * Loader::kRowFloats + more_to_;
-      s[0] = v.s;
-      s[Loader::kPitch] = v.d;
-    }
+    const auto v = sum_difference(more_x, more_y, job.constants.w_over_range);
+    to[more_to_] = v.s;
+    to[more_to_ + Loader::kPitch] = v.d;
     form_at_.advance();
     read_at_.advance();
     wait_for_copies<kAhead - 1>();
@@ -187,7 +184,15 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
  private:
   static constexpr int kSize = sizeof(Element);
   static constexpr int kImageBytes = Loader::kPitch * kSize;
+  static constexpr int kMoreUnits = kHalo * Loader::kMaxChannels / kGroup;
 
+  // What else a thread copies: a unit of a row, counted from the row's first.
+  __device__ __forceinline__ int more_unit() const {
+    return kThreads + thread_ % kMoreUnits;
+  }
+  __device__ __forceinline__ int more_copy_row() const {
+    return thread_ / kMoreUnits % kStepRows;
+  }
   // Of a row: those of all groups and of the halo.
   __device__ __forceinline__ static int elements(const StripJob<Element>& job) {
     return (kGroup * job.groups + kHalo) * job.part_channels;
@@ -198,8 +203,8 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   const int thread_;
   const bool copies_more_;
   int to_[kGroup];  // floats into a row
-  int more_to_;     // the same
-  int more_read_;   // bytes into a row
+  int more_to_;     // floats into a step
+  int more_read_;   // bytes into a step
   RowSpan rows_;
   CopySource<Element> from_, more_from_;
   RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0}, read_at_{0};

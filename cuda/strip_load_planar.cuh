@@ -121,7 +121,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
       read4(row + Loader::kPitch, y);
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
-        const auto v = sum_difference(x[i], y[i], job.constants.inv_range);
+        const auto v = sum_difference(x[i], y[i], job.constants.w_over_range);
         s[i] = v.s;
         d[i] = v.d;
       }
@@ -184,7 +184,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
       x = static_cast<float>(from[0]);
       y = static_cast<float>(from[Loader::kPitch]);
     }
-    const auto v = sum_difference(x, y, job.constants.inv_range);
+    const auto v = sum_difference(x, y, job.constants.w_over_range);
     store_shared_if(on, at, v.s);
     store_shared_if(on, at + kToD, v.d);
   }

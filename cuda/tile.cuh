@@ -289,7 +289,7 @@ class Tile {
     for (int i = 0; i < kSteps; ++i) {
       const int row = top + i * kDown;
       if (column < Layout::kImageWidth && row < Layout::kImageHeight) {
-        const auto v = sum_difference(x[i], y[i], job_.constants.inv_range);
+        const auto v = sum_difference(x[i], y[i], job_.constants.w_over_range);
         s_[row * Layout::kImagePitch + column] = v.s;
         d_[row * Layout::kImagePitch + column] = v.d;
       }
@@ -309,11 +309,11 @@ class Tile {
 #pragma unroll
       for (int image = 0; image < 2; ++image) {
         load_row(s_ + image * Layout::kImagePlane + from, in);
-        convolve(in, out);
+        convolve(Window::kNormal, in, out);
         store_row(to + image * Layout::kMomentPlane, out);
 #pragma unroll
         for (int i = 0; i < kIn; ++i) in[i] *= in[i];
-        convolve(in, out);
+        convolve(Window::kUnit, in, out);
         store_row(to + (image + 2) * Layout::kMomentPlane, out);
       }
     }
@@ -437,7 +437,7 @@ class Tile {
       for (int k = 0; k < Layout::kMaps; ++k) {
         T in[kIn], out[kOut];
         load_row(maps_ + k * Layout::kMapPlane + row * Layout::kMapPitch + column, in);
-        convolve(in, out);
+        convolve(window_of_derivative(k), in, out);
         store_row(map_rows_ + k * Layout::kOutPlane + row * Layout::kOutPitch + column,
                   out);
       }

@@ -44,7 +44,7 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
   job.tiles = problem.planes() * job.tiles_y * job.tiles_x;
   job.constants = constants<T>(problem.data_range, problem.k1, problem.k2);
   const double scale = request.cotangent ? 1 : problem.scale;
-  job.gradient_factor = static_cast<T>(scale * kDerivativeScale / problem.data_range);
+  job.gradient_factor = gradient_factor<T>(scale, problem.data_range);
   if (job.tiles == 0) return cudaSuccess;
 
   const Grid grid = {std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()),
