@@ -92,6 +92,10 @@ class ColumnFilter {
   float partial_[kRows][kGroup];
 };
 
+struct Nothing {
+  __device__ __forceinline__ void operator()() const {}
+};
+
 // Windowed means of s, d, s^2, d^2.
 class MomentsFilter {
  public:
@@ -101,13 +105,15 @@ class MomentsFilter {
   }
 
   // `s`, `d`: where the thread's reach begins in the row; they are kPast floats past a
-  // multiple of 16 bytes.
-  template <int kPast>
+  // multiple of 16 bytes. `between` is what else there is to do while they arrive.
+  template <int kPast, typename Between>
   __device__ __forceinline__ void push(const float* s, const float* d,
-                                       float (&out)[4][kGroup]) {
+                                       float (&out)[4][kGroup],
+                                       const Between& between) {
     float v[2][kReach];
     load_reach<kPast>(s, v[0]);
     load_reach<kPast>(d, v[1]);
+    between();
     filters_[0].push_reach(Window::kNormal, v[0], out[0]);
     filters_[1].push_reach(Window::kNormal, v[1], out[1]);
 #pragma unroll

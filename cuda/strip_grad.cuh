@@ -75,8 +75,8 @@ struct GradStrip {
   static constexpr int kMapStep = kStepRows * kMapRow;
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
-  // The row of a step in which stage 2 forms s and d: the one that measured faster.
-  static constexpr int kFormRow = kCotangent || Loader::kInterleaved ? 0 : 1;
+  // Loading<>'s: what measured faster.
+  static constexpr int kHaloRow = kGradients == 2 && !Loader::kInterleaved ? 0 : 1;
 
   // Gradients on their way to memory, two steps: cuda/strip_store.cuh.
   static constexpr int kStagedStepBytes =
@@ -254,7 +254,7 @@ __device__ __forceinline__ void stage1(
       const float* const s = reinterpret_cast<const float*>(reach + step_at.offset) +
                              r * Loader::kRowFloats;
       float means[4][kGroup];
-      filter.push<Strip::kPast>(s, s + Loader::kPitch, means);
+      filter.push<Strip::kPast>(s, s + Loader::kPitch, means, Nothing());
 
       float v[Strip::kMaps][kGroup];
 #pragma unroll
@@ -298,9 +298,8 @@ template <typename Strip>
 __device__ __forceinline__ void stage2(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
   using Loader = typename Strip::Loader;
-  Loading<Loader, Strip::kSlots> loading(job, p.ring, p.copies, p.thread, p.origin,
-                                         p.first_channel, p.first_row,
-                                         p.end + 2 * kRadius);
+  StripLoading<Strip> loading(job, p.ring, p.copies, p.thread, p.origin,
+                              p.first_channel, p.first_row, p.end + 2 * kRadius);
 
   const int first_row = p.first_gradient_row() + kWarmUp * kStepRows;
   GradientStore<Strip> gradients(job, p, first_row);
@@ -330,7 +329,7 @@ __device__ __forceinline__ void stage2(
   for (int step = 0; step < kWarmUp; ++step) {
     meet<Strip>(p.strip);
     loading.copy(job);
-    loading.form(job);
+    form_step(loading, job);
   }
   if constexpr (Strip::kReadsOwnEarly) {
 #pragma unroll
@@ -345,7 +344,8 @@ __device__ __forceinline__ void stage2(
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       if (r == 1) gradients.store_last_step(job);
-      if (r == Strip::kFormRow) loading.form(job);
+      typename StripLoading<Strip>::Row row;
+      loading.read(r, row);
       const float* const from = reinterpret_cast<const float*>(maps + map_at.offset) +
                                 r * Strip::kMapRow +
                                 (map_rows.holds(r) ? p.offset : zeros);
@@ -354,6 +354,7 @@ __device__ __forceinline__ void stage2(
       for (int k = 0; k < Strip::kMaps; ++k) {
         float reach[kReach];
         load_reach<0>(from + k * Strip::kMapPitch, reach);
+        if (k == 0) loading.write(job, r, row);
         filters[k].push_reach(window_of_derivative(k), reach, e[k]);
       }
       if constexpr (!Strip::kReadsOwnEarly) read_own(r);

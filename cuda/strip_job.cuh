@@ -93,6 +93,7 @@ struct StripJob {
   int parts;          // strips that share their pixels, and divide the channels
   int part_channels;  // of a strip; the last part's may not all exist
   int groups;         // of 4 columns that a strip has of each of them
+  int segment;        // floats from one of them to the next in shared memory
   int64_t rows;       // of a strip
   Cut cut;
   Constants<float> constants;

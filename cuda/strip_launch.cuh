@@ -204,6 +204,9 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   job.parts = strips.parts;
   job.part_channels = strips.part_channels;
   job.groups = strips.groups;
+  if constexpr (Strip::Loader::kInterleaved) {
+    job.segment = Strip::Loader::segment(job.groups);
+  }
   job.rows = strips.rows;
   job.constants = constants<float>(problem.data_range, problem.k1, problem.k2);
   const double scale = request.cotangent ? 1 : problem.scale;

@@ -131,9 +131,29 @@ struct CopySource {
   }
 };
 
-// The loading thread of a strip whose ring has kSlots steps.
-template <typename Loader, int kSlots>
+// The loading thread of a strip whose ring has kSlots steps:
+//     start(job, meet)     before the first step; `meet` is the barrier of those who
+//                          load. Its rows are formed then, the others under way.
+//     copy(job)            in every step, after its barrier
+//     read(r, row)         in row r of a step: of the next step's row what was copied,
+//     write(job, r, row)   and s and d of that; in row kHaloRow also of the halo
+// Apart because a thread waits long for what it reads, and longer behind what others
+// write: best is to ask for something else between the two.
+template <typename Loader, int kSlots, int kHaloRow>
 class Loading;
+template <typename Strip>
+using StripLoading = Loading<typename Strip::Loader, Strip::kSlots, Strip::kHaloRow>;
+
+// All rows of a step at once.
+template <typename Loading, typename Job>
+__device__ __forceinline__ void form_step(Loading& loading, const Job& job) {
+#pragma unroll
+  for (int r = 0; r < kStepRows; ++r) {
+    typename Loading::Row row;
+    loading.read(r, row);
+    loading.write(job, r, row);
+  }
+}
 
 }  // namespace jax_fused_ssim::cuda
 

@@ -34,7 +34,7 @@ class InterleavedLoader {
   static_assert(kAligned || sizeof(Element) == 4, "copies are of 4 bytes at least");
   static_assert(kMaxChannels == kGroup, "a pixel of a part is a unit");
 
-  static constexpr int kPitch = kGroup * kThreads + kHalo * kMaxChannels;
+  static constexpr int kPitch = kGroup * kThreads + kHalo * (kMaxChannels + 1);
   static constexpr int kRowFloats = 2 * kPitch;
   static constexpr int kStepFloats = kStepRows * kRowFloats;
   static constexpr int kStepBytes = kStepFloats * int(sizeof(float));
@@ -57,13 +57,19 @@ class InterleavedLoader {
                                                    int thread) {
     return thread / job.groups;
   }
+  // Floats from one segment to the next, for job.segment. Eight threads read 128 bytes
+  // at a time: where they lie in two segments, these are as far apart as if there were
+  // one.
+  static constexpr int segment(int groups) {
+    return kGroup * groups + (groups % 8 == 0 ? kHalo : 2 * kHalo);
+  }
   // Where an element of a row, counted from its first pixel, has its place in a
   // segment.
   __device__ __forceinline__ static int place_in_row(const StripJob<Element>& job,
                                                      int element) {
     const int column = element / job.part_channels;
     const int channel = element - column * job.part_channels;
-    return channel * (kGroup * job.groups + kHalo) + column;
+    return channel * job.segment + column;
   }
   // The index-th unit of a row from pixel `pixel` on: where the strip has all channels
   // its elements are neighbours in memory, otherwise they are the channels of one
@@ -80,12 +86,17 @@ class InterleavedLoader {
   }
   __device__ __forceinline__ static int offset_of(const StripJob<Element>& job,
                                                   int thread) {
-    return kGroup * thread + kHalo * (thread / job.groups);
+    const int last = job.part_channels - 1;
+    const int of_thread = channel_of(job, thread);
+    const int channel = of_thread < last ? of_thread : last;
+    return channel * job.segment + kGroup * (thread - channel * job.groups);
   }
 };
 
-template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots>
-class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
+template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots,
+          int kHaloRow>
+class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots,
+              kHaloRow> {
  public:
   using Loader = InterleavedLoader<Element, kAligned, kThreads, kAhead>;
 
@@ -124,7 +135,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
     for (int i = 0; i < kAhead + 1; ++i) copy(job);
     wait_for_copies<kAhead>();
     meet();
-    form(job);
+    form_step(*this, job);
   }
 
   __device__ __forceinline__ void copy(const StripJob<Element>& job) {
@@ -146,39 +157,42 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
     copy_at_.advance();
   }
 
-  // In every step: s and d of the next; then waits for the copies of the one after.
-  __device__ __forceinline__ void form(const StripJob<Element>& job) {
-    const unsigned char* const copy = copies_ + read_at_.offset;
+  struct Row {
+    float x[kGroup], y[kGroup], more_x, more_y;
+  };
+  __device__ __forceinline__ void read(int r, Row& row) {
+    // The slot that is copied to next has the oldest copy.
+    const unsigned char* const copy = copies_ + copy_at_.offset;
+    const Element* const own = reinterpret_cast<const Element*>(copy) +
+                               kGroup * thread_ + r * Loader::kCopyRow;
+    read4(own, row.x);
+    read4(own + Loader::kPitch, row.y);
+    if (r == kHaloRow) {
+      const Element* const more = reinterpret_cast<const Element*>(copy + more_read_);
+      row.more_x = static_cast<float>(more[0]);
+      row.more_y = static_cast<float>(more[Loader::kPitch]);
+    }
+  }
+  __device__ __forceinline__ void write(const StripJob<Element>& job, int r,
+                                        const Row& row) {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
-    // All reads before the first store: they wait for shared memory but once.
-    float x[kStepRows][kGroup], y[kStepRows][kGroup];
+    float* const s = to + r * Loader::kRowFloats;
 #pragma unroll
-    for (int r = 0; r < kStepRows; ++r) {
-      const int begin = r * Loader::kCopyRow;
-      const Element* const own =
-          reinterpret_cast<const Element*>(copy) + kGroup * thread_ + begin;
-      read4(own, x[r]);
-      read4(own + Loader::kPitch, y[r]);
+    for (int i = 0; i < kGroup; ++i) {
+      const auto v = sum_difference(row.x[i], row.y[i], job.constants.w_over_range);
+      s[to_[i]] = v.s;
+      s[Loader::kPitch + to_[i]] = v.d;
     }
-    const Element* const more = reinterpret_cast<const Element*>(copy + more_read_);
-    const auto more_x = static_cast<float>(more[0]);
-    const auto more_y = static_cast<float>(more[Loader::kPitch]);
-#pragma unroll
-    for (int r = 0; r < kStepRows; ++r) {
-      float* const s = to + r * Loader::kRowFloats;
-#pragma unroll
-      for (int i = 0; i < kGroup; ++i) {
-        const auto v = sum_difference(x[r][i], y[r][i], job.constants.w_over_range);
-        s[to_[i]] = v.s;
-        s[Loader::kPitch + to_[i]] = v.d;
-      }
+    if (r == kHaloRow) {
+      const auto v = sum_difference(row.more_x, row.more_y, job.constants.w_over_range);
+      to[more_to_] = v.s;
+      to[more_to_ + Loader::kPitch] = v.d;
     }
-    const auto v = sum_difference(more_x, more_y, job.constants.w_over_range);
-    to[more_to_] = v.s;
-    to[more_to_ + Loader::kPitch] = v.d;
-    form_at_.advance();
-    read_at_.advance();
-    wait_for_copies<kAhead - 1>();
+    if (r == kStepRows - 1) {
+      form_at_.advance();
+      // For the other threads, which read them in the next step.
+      wait_for_copies<kAhead - 1>();
+    }
   }
 
  private:
@@ -207,7 +221,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   int more_read_;   // bytes into a step
   RowSpan rows_;
   CopySource<Element> from_, more_from_;
-  RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0}, read_at_{0};
+  RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };
 

@@ -61,8 +61,9 @@ class PlanarLoader {
   }
 };
 
-template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots>
-class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
+template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots,
+          int kHaloRow>
+class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRow> {
  public:
   using Loader = PlanarLoader<Element, kAligned, kThreads, kAhead>;
 
@@ -86,7 +87,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   __device__ __forceinline__ void start(const StripJob<Element>& job, const Meet&) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) copy(job);
-    form(job);
+    form_step(*this, job);
   }
 
   // In every step, after the barrier.
@@ -106,31 +107,35 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
     copy_at_.advance();
   }
 
-  // In every step: s and d of the next.
-  __device__ __forceinline__ void form(const StripJob<Element>& job) {
-    wait_for_copies<kAhead - 1>();
-    if constexpr (!Loader::kInPlace) __syncwarp();
-    const unsigned char* const copy = copies_ + read_offset();
-    float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
-#pragma unroll
-    for (int r = 0; r < kStepRows; ++r) {
-      const Element* const row = reinterpret_cast<const Element*>(copy) +
-                                 r * Loader::kCopyRow + kGroup * thread_;
-      float x[kGroup], y[kGroup], s[kGroup], d[kGroup];
-      read4(row, x);
-      read4(row + Loader::kPitch, y);
-#pragma unroll
-      for (int i = 0; i < kGroup; ++i) {
-        const auto v = sum_difference(x[i], y[i], job.constants.w_over_range);
-        s[i] = v.s;
-        d[i] = v.d;
-      }
-      store_group(to + r * Loader::kRowFloats + kGroup * thread_, s);
-      store_group(to + r * Loader::kRowFloats + Loader::kPitch + kGroup * thread_, d);
+  struct Row {
+    float x[kGroup], y[kGroup], halo_x, halo_y;
+  };
+  __device__ __forceinline__ void read(int r, Row& row) {
+    if (r == 0) {
+      wait_for_copies<kAhead - 1>();
+      if constexpr (!Loader::kInPlace) __syncwarp();
     }
-    form_halo(job, copy, to);
-    form_at_.advance();
-    if constexpr (!Loader::kInPlace) read_at_.advance();
+    const unsigned char* const copy = copies_ + read_offset();
+    const Element* const own = reinterpret_cast<const Element*>(copy) +
+                               r * Loader::kCopyRow + kGroup * thread_;
+    read4(own, row.x);
+    read4(own + Loader::kPitch, row.y);
+    if (r == kHaloRow) read_halo(copy, row);
+  }
+  __device__ __forceinline__ void write(const StripJob<Element>& job, int r,
+                                        const Row& row) {
+    float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
+    float s[kGroup], d[kGroup];
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      const auto v = sum_difference(row.x[i], row.y[i], job.constants.w_over_range);
+      s[i] = v.s;
+      d[i] = v.d;
+    }
+    store_group(to + r * Loader::kRowFloats + kGroup * thread_, s);
+    store_group(to + r * Loader::kRowFloats + Loader::kPitch + kGroup * thread_, d);
+    if (r == kHaloRow) write_halo(job, row, to);
+    if (r == kStepRows - 1) form_at_.advance();
   }
 
  private:
@@ -165,32 +170,39 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
     halo_from_.template copy_if<kHaloCopy, true>(on, to, kImageBytes, exists);
   }
 
-  __device__ __forceinline__ void form_halo(const StripJob<Element>& job,
-                                            const unsigned char* copy, float* to) {
-    const bool on = thread_ < kHalo * kStepRows;
-    const uint32_t at =
-        shared_address(to) +
-        (halo_row() * Loader::kRowFloats + halo_column()) * int(sizeof(float));
-    constexpr int kToD = Loader::kPitch * int(sizeof(float));
-    float x, y;
+  static constexpr int kToD = Loader::kPitch * int(sizeof(float));
+  __device__ __forceinline__ bool halo_on() const {
+    return thread_ < kHalo * kStepRows;
+  }
+  __device__ __forceinline__ uint32_t halo_at(const float* to) const {
+    return shared_address(to) +
+           (halo_row() * Loader::kRowFloats + halo_column()) * int(sizeof(float));
+  }
+  __device__ __forceinline__ void read_halo(const unsigned char* copy, Row& row) {
     if constexpr (Loader::kInPlace) {
-      x = load_shared_if(on, at);
-      y = load_shared_if(on, at + kToD);
+      const uint32_t at = halo_at(reinterpret_cast<const float*>(copy));
+      row.halo_x = load_shared_if(halo_on(), at);
+      row.halo_y = load_shared_if(halo_on(), at + kToD);
     } else {
       // Others read what they copied themselves, which needs no barrier.
       const Element* const from =
           reinterpret_cast<const Element*>(copy) +
-          (on ? halo_row() * Loader::kCopyRow + halo_column() : kGroup * thread_);
-      x = static_cast<float>(from[0]);
-      y = static_cast<float>(from[Loader::kPitch]);
+          (halo_on() ? halo_row() * Loader::kCopyRow + halo_column()
+                     : kGroup * thread_);
+      row.halo_x = static_cast<float>(from[0]);
+      row.halo_y = static_cast<float>(from[Loader::kPitch]);
     }
-    const auto v = sum_difference(x, y, job.constants.w_over_range);
-    store_shared_if(on, at, v.s);
-    store_shared_if(on, at + kToD, v.d);
+  }
+  __device__ __forceinline__ void write_halo(const StripJob<Element>& job,
+                                             const Row& row, float* to) {
+    const auto v = sum_difference(row.halo_x, row.halo_y, job.constants.w_over_range);
+    store_shared_if(halo_on(), halo_at(to), v.s);
+    store_shared_if(halo_on(), halo_at(to) + kToD, v.d);
   }
 
+  // The slot that is copied to next has the oldest copy.
   __device__ __forceinline__ int read_offset() const {
-    return Loader::kInPlace ? form_at_.offset : read_at_.offset;
+    return Loader::kInPlace ? form_at_.offset : copy_at_.offset;
   }
 
   unsigned char* const ring_;
@@ -198,7 +210,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots> {
   const int thread_;
   RowSpan rows_;
   CopySource<Element> from_, halo_from_;
-  RingPosition<kCopySlots, Loader::kCopyStepBytes> copy_at_{0}, read_at_{0};
+  RingPosition<kCopySlots, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };
 

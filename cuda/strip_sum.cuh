@@ -38,6 +38,7 @@ struct SumStrip {
   static constexpr int kBlocks = 256 / kThreads;  // on a multiprocessor
   static constexpr int kStrips = 1;               // of a block
   static constexpr int kSlots = 1 + Loader::kStepsAhead;
+  static constexpr int kHaloRow = kMap ? 1 : 0;  // Loading<>'s: what measured faster
   static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
   static constexpr int kBytes = kRingBytes + Loader::kCopyBytes;
 
@@ -111,9 +112,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
         (piece.end - piece.begin + 2 * kRadius + kStepRows - 1) / kStepRows;
 
     __syncthreads();
-    Loading<Loader, Strip::kSlots> loading(job, ring, copies, thread, origin,
-                                           first_channel, first_row,
-                                           piece.end + job.map_y + kRadius);
+    StripLoading<Strip> loading(job, ring, copies, thread, origin, first_channel,
+                                first_row, piece.end + job.map_y + kRadius);
 
     const MapGroup at(job, origin, Strip::kBefore + kGroup * group);
     bool exists[kGroup];
@@ -142,13 +142,15 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
       loading.copy(job);
 #pragma unroll
       for (int r = 0; r < kStepRows; ++r) {
-        if (r == kStepRows - 1) loading.form(job);
+        typename StripLoading<Strip>::Row row;
+        loading.read(r, row);
         const float* const s =
             reinterpret_cast<const float*>(reinterpret_cast<const char*>(reach) +
                                            step_at.offset) +
             r * Loader::kRowFloats;
         float means[4][kGroup];
-        filter.push<Strip::kPast>(s, s + Loader::kPitch, means);
+        filter.push<Strip::kPast>(s, s + Loader::kPitch, means,
+                                  [&] { loading.write(job, r, row); });
         float map[kGroup];
 #pragma unroll
         for (int i = 0; i < kGroup; ++i) {
