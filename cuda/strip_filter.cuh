@@ -104,14 +104,15 @@ class MomentsFilter {
     for (int k = 0; k < 4; ++k) filters_[k].clear();
   }
 
-  // `s`, `d`: where the thread's reach begins in the row; they are kPast floats past a
-  // multiple of 16 bytes. `between` is what else there is to do while they arrive.
+  // `s` is the thread's reach; `d` where that of d begins in the row, kPast floats past
+  // a multiple of 16 bytes. `between` is what else there is to do while it arrives.
   template <int kPast, typename Between>
-  __device__ __forceinline__ void push(const float* s, const float* d,
+  __device__ __forceinline__ void push(const float (&s)[kReach], const float* d,
                                        float (&out)[4][kGroup],
                                        const Between& between) {
     float v[2][kReach];
-    load_reach<kPast>(s, v[0]);
+#pragma unroll
+    for (int i = 0; i < kReach; ++i) v[0][i] = s[i];
     load_reach<kPast>(d, v[1]);
     between();
     filters_[0].push_reach(Window::kNormal, v[0], out[0]);

@@ -75,13 +75,24 @@ struct GradStrip {
   static constexpr int kMapStep = kStepRows * kMapRow;
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
-  // Loading<>'s: what measured faster.
+  // What measured faster: Loading<>'s halo row, and whether stage 2 begins with a row
+  // before it stores the gradients of the one above.
   static constexpr int kHaloRow = kGradients == 2 && !Loader::kInterleaved ? 0 : 1;
+  static constexpr bool kBeginsRowsEarly = kGradients == 2 && Loader::kInterleaved;
 
-  // Gradients on their way to memory, two steps: cuda/strip_store.cuh.
-  static constexpr int kStagedStepBytes =
-      kStepRows * kGradients * Loader::kPitch * int(sizeof(float));
-  static constexpr int kStagedBytes = Loader::kInterleaved ? 2 * kStagedStepBytes : 0;
+  // For cuda/strip_store.cuh.
+  using Output = float;
+  static constexpr int kOutputs = kGradients;
+  static constexpr bool kSingly = !Loader::kVectors;
+  static constexpr int kStagedBytes = kStagedBytesFor<Loader, kOutputs>;
+  template <typename Job>
+  __device__ __forceinline__ static float* output(const Job& job, int k) {
+    return k == 0 ? job.grad1 : job.grad2;
+  }
+  template <typename Job>
+  __device__ __forceinline__ static int64_t output_row_size(const Job& job) {
+    return job.row_size;
+  }
 
   static constexpr int kStripBytes =
       kRingBytes + kMapBytes + kStagedBytes + Loader::kCopyBytes;
@@ -210,6 +221,20 @@ struct NoCotangents {
   __device__ __forceinline__ explicit NoCotangents(const Args&...) {}
 };
 
+// Of the unit that the thread stores.
+template <typename Strip>
+__device__ __forceinline__ Target gradient_target(
+    const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
+  const Unit unit =
+      Strip::Loader::unit(job, p.origin, Strip::kOut, p.thread, p.first_channel);
+  const bool any = p.thread < (job.groups - Strip::kLost) * job.part_channels;
+  Target target;
+  target.at = unit.image * job.image_size + unit.in_row;
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) target.exists[i] = any && i < unit.count;
+  return target;
+}
+
 template <typename Strip>
 __device__ __forceinline__ void stage1(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
@@ -249,12 +274,16 @@ __device__ __forceinline__ void stage1(
 #pragma unroll 1
   for (int step = 0; step < p.steps; ++step) {
     meet<Strip>(p.strip);
+    const auto row = [&](int r) {
+      return reinterpret_cast<const float*>(reach + step_at.offset) +
+             r * Loader::kRowFloats;
+    };
+    float s[kReach];
+    load_reach<Strip::kPast>(row(0), s);
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
-      const float* const s = reinterpret_cast<const float*>(reach + step_at.offset) +
-                             r * Loader::kRowFloats;
       float means[4][kGroup];
-      filter.push<Strip::kPast>(s, s + Loader::kPitch, means, Nothing());
+      filter.push<Strip::kPast>(s, row(r) + Loader::kPitch, means, Nothing());
 
       float v[Strip::kMaps][kGroup];
 #pragma unroll
@@ -278,6 +307,8 @@ __device__ __forceinline__ void stage1(
       float* const to =
           reinterpret_cast<float*>(maps + map_at.offset) + r * Strip::kMapRow;
       if constexpr (Strip::kCotangent) cotangents.apply(job, r, v);
+      // Before the stores, which it would wait for.
+      if (r + 1 < kStepRows) load_reach<Strip::kPast>(row(r + 1), s);
 #pragma unroll
       for (int k = 0; k < Strip::kMaps; ++k)
         store_group(to + k * Strip::kMapPitch, v[k]);
@@ -302,7 +333,8 @@ __device__ __forceinline__ void stage2(
                               p.first_channel, p.first_row, p.end + 2 * kRadius);
 
   const int first_row = p.first_gradient_row() + kWarmUp * kStepRows;
-  GradientStore<Strip> gradients(job, p, first_row);
+  OutputStore<Strip> gradients(job, p.staged, p.thread, gradient_target(job, p), true,
+                               p.begin, p.end - p.begin, first_row - p.begin);
   RowSpan map_rows(first_row + kRadius, job.map_y, job.map_y + job.map_height);
 
   RingPosition<Strip::kSlots, Loader::kStepBytes> own_at(0);
@@ -337,6 +369,16 @@ __device__ __forceinline__ void stage2(
     own_at.advance();
   }
 
+  const auto map_row = [&](int r) {
+    return reinterpret_cast<const float*>(maps + map_at.offset) + r * Strip::kMapRow +
+           (map_rows.holds(r) ? p.offset : zeros);
+  };
+  typename StripLoading<Strip>::Row row;
+  float first[kReach];  // of the first map
+  const auto begin_row = [&](int r) {
+    loading.read(r, row);
+    load_reach<0>(map_row(r), first);
+  };
 #pragma unroll 1
   for (int step = kWarmUp; step < p.steps; ++step) {
     meet<Strip>(p.strip);
@@ -344,17 +386,14 @@ __device__ __forceinline__ void stage2(
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       if (r == 1) gradients.store_last_step(job);
-      typename StripLoading<Strip>::Row row;
-      loading.read(r, row);
-      const float* const from = reinterpret_cast<const float*>(maps + map_at.offset) +
-                                r * Strip::kMapRow +
-                                (map_rows.holds(r) ? p.offset : zeros);
+      if (r == 0 || !Strip::kBeginsRowsEarly) begin_row(r);
+      loading.write(job, r, row);
       float e[Strip::kMaps][kGroup];
+      filters[0].push_reach(window_of_derivative(0), first, e[0]);
 #pragma unroll
-      for (int k = 0; k < Strip::kMaps; ++k) {
+      for (int k = 1; k < Strip::kMaps; ++k) {
         float reach[kReach];
-        load_reach<0>(from + k * Strip::kMapPitch, reach);
-        if (k == 0) loading.write(job, r, row);
+        load_reach<0>(map_row(r) + k * Strip::kMapPitch, reach);
         filters[k].push_reach(window_of_derivative(k), reach, e[k]);
       }
       if constexpr (!Strip::kReadsOwnEarly) read_own(r);
@@ -371,6 +410,7 @@ __device__ __forceinline__ void stage2(
         }
       }
       if constexpr (Strip::kReadsOwnEarly) read_own(r);
+      if (Strip::kBeginsRowsEarly && r + 1 < kStepRows) begin_row(r + 1);
       if constexpr (Strip::kGradients == 1) {
         gradients.put(job, r, g1);
       } else {

@@ -89,7 +89,7 @@ struct StripJob {
   int64_t row_size, image_size, map_row_size, map_size;  // elements
   int height, width, channels, map_height, map_width;
   int map_y, map_x;   // image pixel that map pixel (0, 0) is centred on
-  bool map_aligned;   // rows of the map may be written 4 pixels at a time
+  bool map_aligned;   // units of the map may be written as one
   int parts;          // strips that share their pixels, and divide the channels
   int part_channels;  // of a strip; the last part's may not all exist
   int groups;         // of 4 columns that a strip has of each of them

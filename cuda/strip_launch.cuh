@@ -199,8 +199,10 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   job.map_width = static_cast<int>(problem.map_width());
   job.map_y = kRadius - problem.pad_y;
   job.map_x = kRadius - problem.pad_x;
-  job.map_aligned = job.map_x == 0 && problem.width % kGroup == 0 &&
-                    is_aligned(job.map, kGroup * sizeof(Element));
+  job.map_aligned =
+      is_aligned(job.map, kGroup * sizeof(Element)) &&
+      (problem.channels > kGroup ? problem.channels % kGroup == 0
+                                 : job.map_x == 0 && problem.width % kGroup == 0);
   job.parts = strips.parts;
   job.part_channels = strips.part_channels;
   job.groups = strips.groups;

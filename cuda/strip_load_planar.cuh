@@ -55,6 +55,12 @@ class PlanarLoader {
   __device__ __forceinline__ static int channel_of(const StripJob<Element>&, int) {
     return 0;
   }
+  // The index-th kGroup pixels of a row from pixel `pixel` on.
+  __device__ __forceinline__ static Unit unit(const StripJob<Element>& job,
+                                              const Place& strip, int pixel, int index,
+                                              int /*first_channel*/) {
+    return {job, strip, pixel + kGroup * index, 0, kGroup};
+  }
   __device__ __forceinline__ static int offset_of(const StripJob<Element>&,
                                                   int thread) {
     return kGroup * thread;
@@ -77,7 +83,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
         copies_(Loader::kInPlace ? ring_ : copies),
         thread_(thread),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
-        from_(job, Unit(job, strip, kGroup * thread, 0, kGroup), row),
+        from_(job, Loader::unit(job, strip, 0, thread, 0), row),
         halo_from_(job, Unit(job, strip, halo_copy_column(), 0, kHaloCopy),
                    row + halo_copy_row()) {}
 

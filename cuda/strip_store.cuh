@@ -1,5 +1,5 @@
-// From stage 2 of cuda/strip_grad.cuh to the gradients in global memory, a row at a
-// time: of the piece's rows those that it owns.
+// From a strip's threads to its outputs in global memory, a row at a time: of the
+// piece's rows those that it owns.
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_STORE_CUH_
 #define JAX_FUSED_SSIM_CUDA_STRIP_STORE_CUH_
@@ -15,74 +15,80 @@
 
 namespace jax_fused_ssim::cuda {
 
+// Where kGroup neighbouring elements of a row go: in every output to the same place.
+struct Target {
+  int64_t at;  // elements into the output, in row 0 of the image; may be negative
+  bool exists[kGroup];
+};
+
 // How many of a piece's rows a thread stores of each of kGroup elements, or of all of
-// them as one: the elements that do not exist have no rows.
-template <bool kWhole>
+// them as one: the elements that do not exist have no rows. kWhole: as one where it can
+// be; kSingly: there are some that cannot.
+template <bool kWhole, bool kSingly>
 class StoredRows {
  public:
-  __device__ __forceinline__ StoredRows(int elements, int rows) {
+  // `aligned`: all of them may be stored as one.
+  __device__ __forceinline__ StoredRows(const bool (&exists)[kGroup], bool aligned,
+                                        int rows) {
+    const bool whole = kWhole && aligned && exists[0] && exists[kGroup - 1];
+    whole_ = whole ? static_cast<unsigned int>(rows) : 0;
 #pragma unroll
-    for (int i = 0; i < kCounts; ++i) {
-      rows_[i] = i < elements ? static_cast<unsigned int>(rows) : 0;
+    for (int i = 0; i < kGroup; ++i) {
+      single_[i] = exists[i] && !whole ? static_cast<unsigned int>(rows) : 0;
     }
   }
   // In row `row` of the piece.
-  __device__ __forceinline__ void store(int row, float* to,
+  template <typename T>
+  __device__ __forceinline__ void store(int row, T* to,
                                         const float (&v)[kGroup]) const {
-    if constexpr (kWhole) {
-      store4_if(static_cast<unsigned int>(row) < rows_[0], to, v);
-    } else {
+    if constexpr (kWhole) store4_if(static_cast<unsigned int>(row) < whole_, to, v);
+    if constexpr (kSingly) {
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
-        store_if(static_cast<unsigned int>(row) < rows_[i], to + i, v[i]);
+        store_if(static_cast<unsigned int>(row) < single_[i], to + i, v[i]);
       }
     }
   }
 
  private:
-  static constexpr int kCounts = kWhole ? 1 : kGroup;
-  unsigned int rows_[kCounts];
+  unsigned int whole_, single_[kGroup];
 };
+
+// A thread's outputs, `kOutputs` of them of type `Output`, the k-th at output(job, k)
+// with rows of output_row_size(job) elements. It puts rows from `row` of the piece on,
+// which has `rows` from image row `begin` on. `staged` is shared memory.
 
 // Channels first: a thread stores its own columns.
 template <typename Strip>
 class DirectStore {
  public:
-  using Element = typename Strip::Loader::Element;
+  using Output = typename Strip::Output;
+  using Job = StripJob<typename Strip::Loader::Element>;
 
-  // From image row `row` on.
-  template <typename Piece>
-  __device__ __forceinline__ DirectStore(const StripJob<Element>& job, const Piece& p,
-                                         int row)
-      : DirectStore(job, p, row,
-                    Unit(job, p.origin, Strip::kOut + kGroup * p.thread, 0, kGroup)) {}
-
-  __device__ __forceinline__ void store_last_step(const StripJob<Element>&) {}
-  // The next row.
-  template <typename... Gradients>
-  __device__ __forceinline__ void put(const StripJob<Element>& job, int,
-                                      const Gradients&... gradients) {
-    int k = 0;
-    (rows_.store(row_, to_[k++], gradients), ...);
+  __device__ __forceinline__ DirectStore(const Job& job, float*, int,
+                                         const Target& target, bool aligned, int begin,
+                                         int rows, int row)
+      : rows_(target.exists, aligned, rows), row_(row) {
+    const int64_t at = target.at + (begin + row) * Strip::output_row_size(job);
 #pragma unroll
-    for (int i = 0; i < Strip::kGradients; ++i) to_[i] += job.row_size;
+    for (int i = 0; i < Strip::kOutputs; ++i) to_[i] = Strip::output(job, i) + at;
+  }
+
+  __device__ __forceinline__ void store_last_step(const Job&) {}
+  // The next row.
+  template <typename... Outputs>
+  __device__ __forceinline__ void put(const Job& job, int, const Outputs&... outputs) {
+    int k = 0;
+    (rows_.store(row_, to_[k++], outputs), ...);
+#pragma unroll
+    for (int i = 0; i < Strip::kOutputs; ++i) to_[i] += Strip::output_row_size(job);
     row_ += 1;
   }
   __device__ __forceinline__ void end_step() {}
 
  private:
-  template <typename Piece>
-  __device__ __forceinline__ DirectStore(const StripJob<Element>& job, const Piece& p,
-                                         int row, const Unit& unit)
-      : rows_(p.group < job.groups - Strip::kLost ? unit.count : 0, p.end - p.begin),
-        row_(row - p.begin) {
-    const int64_t to = unit.image * job.image_size + row * job.row_size + unit.in_row;
-    to_[0] = job.grad1 + to;
-    if constexpr (Strip::kGradients == 2) to_[1] = job.grad2 + to;
-  }
-
-  StoredRows<Strip::Loader::kVectors> rows_;
-  float* to_[Strip::kGradients];
+  StoredRows<Strip::Loader::kVectors, Strip::kSingly> rows_;
+  Output* to_[Strip::kOutputs];
   int row_;
 };
 
@@ -94,21 +100,32 @@ template <typename Strip>
 class StagedStore {
  public:
   using Loader = typename Strip::Loader;
-  using Element = typename Loader::Element;
+  using Output = typename Strip::Output;
+  using Job = StripJob<typename Loader::Element>;
 
-  template <typename Piece>
-  __device__ __forceinline__ StagedStore(const StripJob<Element>& job, const Piece& p,
-                                         int row)
-      : StagedStore(
-            job, p, row - kStepRows,
-            Loader::unit(job, p.origin, Strip::kOut, p.thread, p.first_channel)) {}
+  // `target`: of the thread's unit.
+  __device__ __forceinline__ StagedStore(const Job& job, float* staged, int thread,
+                                         const Target& target, bool aligned, int begin,
+                                         int rows, int row)
+      : staged_(staged),
+        offset_(Loader::offset_of(job, thread)),
+        rows_(target.exists, aligned, rows),
+        row_(row - kStepRows) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      from_[i] = Loader::place_in_row(job, kGroup * thread + i);
+    }
+    const int64_t at = target.at + (begin + row_) * Strip::output_row_size(job);
+#pragma unroll
+    for (int i = 0; i < Strip::kOutputs; ++i) to_[i] = Strip::output(job, i) + at;
+  }
 
   // After the barrier: the rows of the step before.
-  __device__ __forceinline__ void store_last_step(const StripJob<Element>& job) {
+  __device__ __forceinline__ void store_last_step(const Job& job) {
     const float* const from = reinterpret_cast<const float*>(
-        reinterpret_cast<const char*>(staged_) + Strip::kStagedStepBytes - at_.offset);
+        reinterpret_cast<const char*>(staged_) + Strip::kStagedBytes / 2 - at_.offset);
     // All reads before the first store: they wait for shared memory but once.
-    constexpr int kStores = kStepRows * Strip::kGradients;
+    constexpr int kStores = kStepRows * Strip::kOutputs;
     float v[kStores][kGroup];
 #pragma unroll
     for (int k = 0; k < kStores; ++k) {
@@ -117,55 +134,43 @@ class StagedStore {
     }
 #pragma unroll
     for (int k = 0; k < kStores; ++k) {
-      const int gradient = k % Strip::kGradients;
-      rows_.store(row_ + k / Strip::kGradients, to_[gradient], v[k]);
-      to_[gradient] += job.row_size;
+      const int output = k % Strip::kOutputs;
+      rows_.store(row_ + k / Strip::kOutputs, to_[output], v[k]);
+      to_[output] += Strip::output_row_size(job);
     }
     row_ += kStepRows;
   }
   // Row r of the step.
-  template <typename... Gradients>
-  __device__ __forceinline__ void put(const StripJob<Element>&, int r,
-                                      const Gradients&... gradients) {
+  template <typename... Outputs>
+  __device__ __forceinline__ void put(const Job&, int r, const Outputs&... outputs) {
     float* const to =
         reinterpret_cast<float*>(reinterpret_cast<char*>(staged_) + at_.offset) +
-        r * Strip::kGradients * Loader::kPitch + offset_;
+        r * Strip::kOutputs * Loader::kPitch + offset_;
     int k = 0;
-    (store_group(to + k++ * Loader::kPitch, gradients), ...);
+    (store_group(to + k++ * Loader::kPitch, outputs), ...);
   }
   __device__ __forceinline__ void end_step() { at_.advance(); }
 
  private:
-  template <typename Piece>
-  __device__ __forceinline__ StagedStore(const StripJob<Element>& job, const Piece& p,
-                                         int row, const Unit& unit)
-      : staged_(p.staged),
-        offset_(p.offset),
-        rows_(
-            p.thread < (job.groups - Strip::kLost) * job.part_channels ? unit.count : 0,
-            p.end - p.begin),
-        row_(row - p.begin) {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      from_[i] = Loader::place_in_row(job, kGroup * p.thread + i);
-    }
-    const int64_t to = unit.image * job.image_size + row * job.row_size + unit.in_row;
-    to_[0] = job.grad1 + to;
-    if constexpr (Strip::kGradients == 2) to_[1] = job.grad2 + to;
-  }
-
   float* const staged_;
   const int offset_;
   int from_[kGroup];
-  StoredRows<Loader::kVectors> rows_;
-  float* to_[Strip::kGradients];
+  StoredRows<Loader::kVectors, Strip::kSingly> rows_;
+  Output* to_[Strip::kOutputs];
   int row_;
-  RingPosition<2, Strip::kStagedStepBytes> at_{0};
+  RingPosition<2, Strip::kStagedBytes / 2> at_{0};
 };
 
 template <typename Strip>
-using GradientStore = std::conditional_t<Strip::Loader::kInterleaved,
-                                         StagedStore<Strip>, DirectStore<Strip>>;
+using OutputStore = std::conditional_t<Strip::Loader::kInterleaved, StagedStore<Strip>,
+                                       DirectStore<Strip>>;
+
+// Strip::kStagedBytes of a strip with outputs: two steps.
+template <typename Loader, int kOutputs>
+constexpr int kStagedBytesFor =
+    Loader::kInterleaved
+        ? 2 * kStepRows * kOutputs * Loader::kPitch * int(sizeof(float))
+        : 0;
 
 }  // namespace jax_fused_ssim::cuda
 

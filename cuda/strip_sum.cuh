@@ -22,6 +22,7 @@
 #include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_load.cuh"
+#include "cuda/strip_store.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -40,7 +41,22 @@ struct SumStrip {
   static constexpr int kSlots = 1 + Loader::kStepsAhead;
   static constexpr int kHaloRow = kMap ? 1 : 0;  // Loading<>'s: what measured faster
   static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
-  static constexpr int kBytes = kRingBytes + Loader::kCopyBytes;
+
+  // For cuda/strip_store.cuh.
+  using Output = typename Loader::Element;
+  static constexpr int kOutputs = kMap ? 1 : 0;
+  static constexpr bool kSingly = true;
+  static constexpr int kStagedBytes = kStagedBytesFor<Loader, kOutputs>;
+  template <typename Job>
+  __device__ __forceinline__ static Output* output(const Job& job, int) {
+    return job.map;
+  }
+  template <typename Job>
+  __device__ __forceinline__ static int64_t output_row_size(const Job& job) {
+    return job.map_row_size;
+  }
+
+  static constexpr int kBytes = kRingBytes + kStagedBytes + Loader::kCopyBytes;
 
   // Pixels of a strip's row before the first one it computes. Sums: so many that the
   // window's reach is aligned for wide loads. Maps: so many that stores are.
@@ -63,24 +79,36 @@ struct SumStrip {
   static auto kernel() { return strip_sum_kernel<SumStrip>; }
 };
 
-// Where four neighbours of a row go: as one store where they all exist and `aligned`
-// says that they may, one by one otherwise.
-template <bool kWhole>
-struct GroupStore {
-  bool whole, part[kGroup];
+// Of the unit of the map that a thread stores: as the loader has it for the images,
+// which may be wider.
+template <typename Strip>
+__device__ __forceinline__ Target
+map_target(const StripJob<typename Strip::Loader::Element>& job, const Place& origin,
+           int thread, int first_channel) {
+  int pixel = kGroup * thread;  // of the strip's row
+  int begin = 0;                // elements after that pixel
+  bool of_one_pixel = false;
+  if constexpr (Strip::Loader::kInterleaved) {
+    of_one_pixel = job.parts > 1;
+    pixel = of_one_pixel ? thread : thread / job.channels * kGroup;
+    begin = of_one_pixel ? first_channel : thread % job.channels * kGroup;
+  }
+  const MapGroup at(job, origin, Strip::kBefore + pixel);
+  Target target;
+  target.at = at.image * job.map_size + int64_t{at.column} * job.channels + begin;
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) {
+    const int ahead = !Strip::Loader::kInterleaved ? i : (begin + i) / job.channels;
+    target.exists[i] = pixel < kGroup * job.groups &&
+                       at.holds(job, of_one_pixel ? 0 : ahead) &&
+                       !(of_one_pixel && ahead > 0);
+  }
+  return target;
+}
 
-  __device__ __forceinline__ GroupStore(const bool (&exists)[kGroup], bool aligned)
-      : whole(kWhole && aligned && exists[0] && exists[kGroup - 1]) {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) part[i] = exists[i] && !whole;
-  }
-  template <typename T>
-  __device__ __forceinline__ void operator()(T* to, int64_t stride,
-                                             const float (&v)[kGroup], bool row) const {
-    if constexpr (kWhole) store4_if(whole && row, to, v);
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) store_if(part[i] && row, to + i * stride, v[i]);
-  }
+struct NoStore {
+  template <typename... Args>
+  __device__ __forceinline__ explicit NoStore(const Args&...) {}
 };
 
 template <typename Strip>
@@ -93,7 +121,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   constexpr bool kMap = Strip::kMap;
   extern __shared__ __align__(16) unsigned char shared[];
   float* const ring = reinterpret_cast<float*>(shared);
-  unsigned char* const copies = shared + Strip::kRingBytes;
+  float* const staged = reinterpret_cast<float*>(shared + Strip::kRingBytes);
+  unsigned char* const copies = shared + Strip::kRingBytes + Strip::kStagedBytes;
   const int thread = threadIdx.x;
   const float* const reach =
       ring + Loader::offset_of(job, thread) + Strip::kBefore - kRadius;
@@ -124,11 +153,9 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
       unit[i] = exists[i] ? kPixelUnits : 0;
       if constexpr (!kMap) pin(unit[i]);
     }
-    const GroupStore<Loader::kVectors && !Loader::kInterleaved> store_map(
-        exists, job.map_aligned);
-    Element* to = job.map + at.image * job.map_size +
-                  (piece.begin - 2 * kRadius) * job.map_row_size +
-                  int64_t{at.column} * job.channels + channel;
+    std::conditional_t<kMap, OutputStore<Strip>, NoStore> map_rows(
+        job, staged, thread, map_target<Strip>(job, origin, thread, first_channel),
+        job.map_aligned, piece.begin, piece.end - piece.begin, -2 * kRadius);
 
     MomentsFilter filter;
     filter.clear();
@@ -142,14 +169,18 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
       loading.copy(job);
 #pragma unroll
       for (int r = 0; r < kStepRows; ++r) {
+        if constexpr (kMap) {
+          if (r == 1) map_rows.store_last_step(job);
+        }
         typename StripLoading<Strip>::Row row;
         loading.read(r, row);
-        const float* const s =
+        const float* const s_row =
             reinterpret_cast<const float*>(reinterpret_cast<const char*>(reach) +
                                            step_at.offset) +
             r * Loader::kRowFloats;
-        float means[4][kGroup];
-        filter.push<Strip::kPast>(s, s + Loader::kPitch, means,
+        float s[kReach], means[4][kGroup];
+        load_reach<Strip::kPast>(s_row, s);
+        filter.push<Strip::kPast>(s, s_row + Loader::kPitch, means,
                                   [&] { loading.write(job, r, row); });
         float map[kGroup];
 #pragma unroll
@@ -163,16 +194,20 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
           }
         }
         if constexpr (kMap) {
-          store_map(to, Loader::kInterleaved ? job.channels : 1, map, out.holds());
-          to += job.map_row_size;
+          map_rows.put(job, r, map);
         } else {
           sum.end_row(out.holds());
         }
         out.at += 1;
       }
       step_at.advance();
+      if constexpr (kMap) map_rows.end_step();
     }
     wait_for_copies<0>();
+    if constexpr (Strip::kStagedBytes > 0) {
+      __syncthreads();
+      map_rows.store_last_step(job);
+    }
     if constexpr (!kMap) {
       const bool any = group < job.groups && at.holds_any(job);
       sum.flush(job.accumulators, any ? at.image * job.channels + channel : -1);
