@@ -32,7 +32,7 @@ def size(text: str) -> tuple[int, ...]:
 
 def parser() -> argparse.ArgumentParser:
     from benchmarks.cases import OPS, SIZES
-    from benchmarks.peers import LIBRARIES
+    from benchmarks.peers import LIBRARIES, USUAL
 
     found = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add = found.add_argument
     add("--sizes", nargs="+", type=size, default=SIZES, metavar="NxCxHxW")
     add("--ops", nargs="+", choices=OPS, default=list(OPS), metavar="OP")
-    add("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
+    add("--libraries", nargs="+", choices=LIBRARIES, default=list(USUAL))
     dtypes = ["float16", "bfloat16", "float32", "float64"]
     add("--dtype", nargs="+", choices=dtypes, default=["float32"])
     add(

@@ -116,6 +116,22 @@ def plain_jax() -> Library:
     return _ours("plain_jax", "xla")
 
 
+def transposed() -> Library:
+    """Ours for images with channels last, transposed by hand before and after."""
+    ours = _ours("transposed", None)
+
+    def by_hand(function, x, y, form):
+        first = dataclasses.replace(form, layout="NCHW")
+        return function(*(jnp.moveaxis(a, -1, 1) for a in (x, y)), first)
+
+    return dataclasses.replace(
+        ours,
+        mean=lambda x, y, form: by_hand(ours.mean, x, y, form),
+        map=lambda x, y, form: jnp.moveaxis(by_hand(ours.map, x, y, form), 1, -1),
+        layouts=("NHWC",),
+    )
+
+
 def dm_pix() -> Library:
     import dm_pix
 
@@ -255,6 +271,7 @@ LIBRARIES: dict[str, Callable[[], Library]] = {
     for f in (
         jax_fused_ssim,
         plain_jax,
+        transposed,
         dm_pix,
         frame_analytics,
         pytorch_msssim,
@@ -263,6 +280,10 @@ LIBRARIES: dict[str, Callable[[], Library]] = {
         scikit_image,
     )
 }
+
+
+# Those to compare with wherever the images' channels are.
+USUAL = tuple(name for name in LIBRARIES if name != transposed.__name__)
 
 
 def load(names: list[str], platform: str) -> tuple[list[Library], dict[str, str]]:

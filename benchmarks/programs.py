@@ -5,6 +5,7 @@ before in the cache. Arrays go from JAX to the other frameworks without a copy.
 """
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from benchmarks.peers import Library
 
 # A loop takes about this long, so that starting it does not count.
 LOOP_SECONDS = 0.03
+# An iteration of it takes about this long at least, so that counting does not either.
+ITERATION_SECONDS = 0.002
 # A call that takes longer is timed alone: its overhead does not count either.
 LONG_CALL = 0.2
 MAX_UNROLL = 64
@@ -95,9 +98,10 @@ class JaxProgram(Program):
         if seconds > LONG_CALL:
             return None
         affordable = int(budget / max(self._compile_seconds, 1e-3))
-        unroll = max(1, min(self.count, MAX_UNROLL, affordable))
+        wanted = max(self.count, math.ceil(ITERATION_SECONDS / seconds))
+        unroll = max(1, min(wanted, MAX_UNROLL, affordable))
         trips = max(1, min(1000, round(LOOP_SECONDS / (seconds * unroll))))
-        arguments = self._arguments[:unroll]
+        arguments = [self._arguments[i % self.count] for i in range(unroll)]
         results = [self._compiled(*a) for a in arguments]
         loop = functools.partial(_loop, self._function, trips)
         compiled = jax.jit(loop, donate_argnums=1).lower(arguments, results).compile()
