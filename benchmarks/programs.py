@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from benchmarks.cases import Format, Images
 from benchmarks.peers import Library
@@ -126,7 +127,8 @@ def _loop(
     Nothing is copied: the arguments are read where they are, and every result is
     written where the one before it was (the caller donates them). The barriers make
     every call wait for the one before it and keep XLA from moving calls, which compute
-    the same each time, out of the loop.
+    the same each time, out of the loop. The layouts keep it from moving transposes out:
+    it may choose those of a loop's arrays.
     """
 
     def body(_, carry):
@@ -134,11 +136,16 @@ def _loop(
         new = []
         for args in arguments:
             *args, token = lax.optimization_barrier((*args, token))
-            result, token = lax.optimization_barrier((function(*args), token))
+            result = jax.tree.map(_row_major, function(*map(_row_major, args)))
+            result, token = lax.optimization_barrier((result, token))
             new.append(result)
         return token, new
 
     return lax.fori_loop(0, trips, body, (jnp.int32(0), list(results)))[1]
+
+
+def _row_major(a: jax.Array) -> jax.Array:
+    return with_layout_constraint(a, Layout(tuple(range(a.ndim)))) if a.ndim else a
 
 
 def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]:

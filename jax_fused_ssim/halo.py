@@ -50,16 +50,12 @@ def parts(block: Array, sharded: Sequence[ShardedAxis]) -> list[Array]:
     if not sharded:
         return [block]
     (axis, name, _), *rest = sharded
-    count = lax.axis_size(name)
     block, first, last = with_ends(block, axis, 2 * RADIUS)
-
-    # A device that nobody sends to receives zeros, which is the padding.
-    forward = [(i, i + 1) for i in range(count - 1)]
-    backward = [(i + 1, i) for i in range(count - 1)]
-    before = lax.ppermute(
-        lax.slice_in_dim(last, RADIUS, 2 * RADIUS, axis=axis), name, forward
+    before, after = _exchanged(
+        lax.slice_in_dim(first, 0, RADIUS, axis=axis),
+        lax.slice_in_dim(last, RADIUS, 2 * RADIUS, axis=axis),
+        name,
     )
-    after = lax.ppermute(lax.slice_in_dim(first, 0, RADIUS, axis=axis), name, backward)
     # First the exchange, then the kernel of the interior. On a GPU that kernel takes
     # every multiprocessor: started on one device it would keep the other waiting in the
     # exchange, which itself would hold multiprocessors there.
@@ -67,6 +63,23 @@ def parts(block: Array, sharded: Sequence[ShardedAxis]) -> list[Array]:
     first = jnp.concatenate([before, first], axis)
     last = jnp.concatenate([last, after], axis)
     return [*parts(block[None], rest), *parts(jnp.stack([first, last]), rest)]
+
+
+def _exchanged(first: Array, last: Array, name: Any) -> tuple[Array, Array]:
+    """The last pixels of the block before and the first of the one after.
+
+    Beyond the border of the whole image there are zeros.
+    """
+    count = lax.axis_size(name)
+    if count == 2:
+        # Each has one neighbour, and hears from it while it sends.
+        index = lax.axis_index(name)
+        got = lax.ppermute(jnp.where(index == 0, last, first), name, [(0, 1), (1, 0)])
+        return jnp.where(index == 1, got, 0), jnp.where(index == 0, got, 0)
+    # A device that nobody sends to receives zeros.
+    before = lax.ppermute(last, name, [(i, i + 1) for i in range(count - 1)])
+    after = lax.ppermute(first, name, [(i + 1, i) for i in range(count - 1)])
+    return before, after
 
 
 def inside(sharded: Sequence[ShardedAxis]) -> list[Array | None]:

@@ -68,6 +68,7 @@ CASES = {
         P(),
     ),
     "columns": (gradients, COLUMNS, {"width_axis": "a"}, P()),
+    "two blocks": (gradients, P(None, None, "b"), {"height_axis": "b"}, P()),
     "rows and columns": (
         gradients,
         BOTH,

@@ -36,6 +36,7 @@ def test_nothing_is_gathered(results):
     assert messages["rows, gradient in the first"] == 6
     assert messages["rows"] == messages["rows, valid"] == messages["columns"] == 8
     assert messages["rows over two mesh axes"] == 8
+    assert messages["two blocks"] == 4
     for name in ("rows", "rows, value", "rows and columns, valid"):
         assert results["cases"][name]["all-reduce"] == 1
     assert results["cases"]["map"]["all-reduce"] == 0
