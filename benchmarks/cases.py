@@ -22,7 +22,7 @@ SIZES = (
 
 @dataclasses.dataclass(frozen=True)
 class Op:
-    """An operation, and what it must do at the very least.
+    """An operation, and the least that it takes as it is written down.
 
     Attributes:
       images: images read and written, each one once.
