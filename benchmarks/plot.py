@@ -27,14 +27,14 @@ def draw(data: dict[str, Any]) -> Figure:
     columns = min(_COLUMNS, len(ops))
     rows = -(-len(ops) // columns)
     figure = Figure(figsize=(4.5 * columns, 3.8 * rows + 0.8), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     handles = {}
     for op, axis in zip(ops, axes, strict=False):
         _panel(axis, [m for m in shown if m["op"] == op], data["machine"]["platform"])
         axis.set_title(op)
         for line in axis.get_lines():
             handles.setdefault(line.get_label(), line)
-    for axis in list(axes)[len(ops) :]:
+    for axis in axes[len(ops) :]:
         axis.set_axis_off()
     machine = data["machine"]
     cores = f", {threads} threads" if machine["platform"] == "cpu" else ""
