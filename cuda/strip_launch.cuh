@@ -32,7 +32,7 @@ struct Kind {
 };
 
 // Calls `f` with the strip for the op that `request` is. Copies are two steps ahead.
-// Both gradients of images with channels first then need 104 KB of shared memory; so
+// Both gradients of images with channels first then need 113 KB of shared memory; so
 // that compute capabilities 8.6, 8.9 and 12.0, which have 99 KB, can run them too, one
 // step where it must be.
 template <typename Element, bool kInterleaved, bool kAligned>
