@@ -92,7 +92,10 @@ class ColumnFilter {
   float partial_[kRows][kGroup];
 };
 
+// In place of what a kernel has no use for.
 struct Nothing {
+  template <typename... Args>
+  __device__ __forceinline__ explicit Nothing(const Args&...) {}
   __device__ __forceinline__ void operator()() const {}
 };
 

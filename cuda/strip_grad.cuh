@@ -23,6 +23,7 @@
 
 #include "common/formula.h"
 #include "cuda/predicated.cuh"
+#include "cuda/strip_cotangent.cuh"
 #include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_load.cuh"
@@ -161,66 +162,6 @@ constexpr float kOutsideMap = 3e38f;
 // Steps before the first whose derivatives a gradient of the piece needs.
 constexpr int kWarmUp = 1 + 2 * kRadius / kStepRows;
 
-// The cotangents of a thread's map pixels, read a step before they are used.
-template <typename Strip>
-class Cotangents {
- public:
-  using Element = typename Strip::Loader::Element;
-
-  __device__ __forceinline__ Cotangents(const StripJob<Element>& job,
-                                        const GradPiece<Strip>& p, const MapGroup& at)
-      : row_(p.first_map_row() - job.map_y) {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      const bool exists = p.group < job.groups && at.holds(job, i);
-      rows_[i] = exists ? job.map_height : 0;
-    }
-    from_ = job.cotangent + at.image * job.map_size +
-            (p.first_map_row() - job.map_y) * job.map_row_size +
-            int64_t{at.column} * job.channels + p.channel;
-#pragma unroll
-    for (int r = 0; r < kStepRows; ++r) read(job, r);
-  }
-
-  // Multiplies the maps of row r of the step, and reads what the next step needs.
-  __device__ __forceinline__ void apply(const StripJob<Element>& job, int r,
-                                        float (&maps)[Strip::kMaps][kGroup]) {
-#pragma unroll
-    for (int k = 0; k < Strip::kMaps; ++k) {
-#pragma unroll
-      for (int i = 0; i < kGroup; ++i) maps[k][i] *= v_[r][i];
-    }
-    read(job, r);
-  }
-
- private:
-  __device__ __forceinline__ void read(const StripJob<Element>& job, int r) {
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      const int64_t ahead =
-          Strip::Loader::kInterleaved ? i * static_cast<int64_t>(job.channels) : i;
-      v_[r][i] = load_if(static_cast<unsigned int>(row_) < rows_[i], from_ + ahead);
-    }
-    // A step is not always long enough for the memory to answer, three are. And the
-    // branch keeps the loads above from being moved down to where they are used.
-    constexpr int kAhead = 2 * kStepRows;
-    if (static_cast<unsigned int>(row_ + kAhead) < rows_[0]) {
-      prefetch(from_ + kAhead * job.map_row_size);
-    }
-    from_ += job.map_row_size;
-    row_ += 1;
-  }
-
-  const Element* from_;
-  int row_;
-  unsigned int rows_[kGroup];  // that a column has
-  float v_[kStepRows][kGroup];
-};
-struct NoCotangents {
-  template <typename... Args>
-  __device__ __forceinline__ explicit NoCotangents(const Args&...) {}
-};
-
 // Of the unit that the thread stores.
 template <typename Strip>
 __device__ __forceinline__ Target gradient_target(
@@ -258,8 +199,8 @@ __device__ __forceinline__ void stage1(
   const int map_end = job.map_y + job.map_height;
   RowSpan rows(p.first_map_row(), count_begin, p.end < map_end ? p.end : map_end);
 
-  std::conditional_t<Strip::kCotangent, Cotangents<Strip>, NoCotangents> cotangents(
-      job, p, at);
+  std::conditional_t<Strip::kCotangent, Cotangents<Loader>, Nothing> cotangents(
+      job, p.first_map_row(), p.group, p.channel, at);
 
   MomentsFilter filter;
   filter.clear();

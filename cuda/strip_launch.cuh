@@ -20,11 +20,9 @@ namespace jax_fused_ssim::cuda {
 // ---- Which kernel -------------------------------------------------------------------
 
 // Threads of a strip, in one stage for gradients: two warps, which meet at every step;
-// but four for gradients of interleaved channels, among which a strip is divided, with
-// columns to be computed twice in each.
-constexpr int strip_threads(int gradients, bool interleaved) {
-  return interleaved ? 128 : 64;
-}
+// but four where channels are interleaved, among which a strip is divided, with columns
+// to be computed twice in each.
+constexpr int strip_threads(bool interleaved) { return interleaved ? 128 : 64; }
 
 template <typename Strip_>
 struct Kind {
@@ -37,15 +35,14 @@ struct Kind {
 // step where it must be.
 template <typename Element, bool kInterleaved, bool kAligned>
 struct StripFor {
-  template <int kGradients, int kAhead>
+  template <int kAhead>
   using Loader = std::conditional_t<
-      kInterleaved,
-      InterleavedLoader<Element, kAligned, strip_threads(kGradients, true), kAhead>,
-      PlanarLoader<Element, kAligned, strip_threads(kGradients, false), kAhead>>;
+      kInterleaved, InterleavedLoader<Element, kAligned, strip_threads(true), kAhead>,
+      PlanarLoader<Element, kAligned, strip_threads(false), kAhead>>;
   template <int kGradients, bool kCotangent, int kAhead = 2>
-  using Grad = GradStrip<Loader<kGradients, kAhead>, kGradients, kCotangent>;
+  using Grad = GradStrip<Loader<kAhead>, kGradients, kCotangent>;
   template <bool kMap>
-  using Sum = SumStrip<Loader<0, 2>, kMap>;
+  using Sum = SumStrip<Loader<2>, kMap>;
 
   template <typename F>
   static auto with(const Request& request, const Device& device, F f) {

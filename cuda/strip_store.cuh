@@ -17,7 +17,7 @@ namespace jax_fused_ssim::cuda {
 
 // Where kGroup neighbouring elements of a row go: in every output to the same place.
 struct Target {
-  int64_t at;  // elements into the output, in row 0 of the image; may be negative
+  int64_t at;  // elements into the output, in its row 0; may be negative
   bool exists[kGroup];
 };
 
@@ -56,7 +56,7 @@ class StoredRows {
 
 // A thread's outputs, `kOutputs` of them of type `Output`, the k-th at output(job, k)
 // with rows of output_row_size(job) elements. It puts rows from `row` of the piece on,
-// which has `rows` from image row `begin` on. `staged` is shared memory.
+// which has `rows` from row `begin` of the output on. `staged` is shared memory.
 
 // Channels first: a thread stores its own columns.
 template <typename Strip>

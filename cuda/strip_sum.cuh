@@ -106,11 +106,6 @@ map_target(const StripJob<typename Strip::Loader::Element>& job, const Place& or
   return target;
 }
 
-struct NoStore {
-  template <typename... Args>
-  __device__ __forceinline__ explicit NoStore(const Args&...) {}
-};
-
 template <typename Strip>
 __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     strip_sum_kernel(
@@ -145,15 +140,13 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
                                 first_row, piece.end + job.map_y + kRadius);
 
     const MapGroup at(job, origin, Strip::kBefore + kGroup * group);
-    bool exists[kGroup];
     float unit[kGroup];
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      exists[i] = group < job.groups && at.holds(job, i);
-      unit[i] = exists[i] ? kPixelUnits : 0;
+      unit[i] = group < job.groups && at.holds(job, i) ? kPixelUnits : 0;
       if constexpr (!kMap) pin(unit[i]);
     }
-    std::conditional_t<kMap, OutputStore<Strip>, NoStore> map_rows(
+    std::conditional_t<kMap, OutputStore<Strip>, Nothing> map_rows(
         job, staged, thread, map_target<Strip>(job, origin, thread, first_channel),
         job.map_aligned, piece.begin, piece.end - piece.begin, -2 * kRadius);
 
