@@ -11,7 +11,6 @@ import argparse
 import functools
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import Any
 
 from benchmarks import ROOT
 
-# The cases of the sharding tests.
+# The cases of the sharding tests, and how processes of one host find each other.
 sys.path.append(str(ROOT / "tests"))
 
 # A program that uses NVLink multicast can put a host's GPUs out of service.
@@ -58,24 +57,16 @@ def parse_arguments() -> argparse.Namespace:
 # ---- Training, in processes of their own --------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
-
-
 def train(processes: int, steps: int) -> dict[str, Any]:
     """What examples/train_sharded.py logs with all devices shared by some processes."""
+    import local_processes
+
     cpu = os.environ.get("JAX_PLATFORMS") == "cpu"
-    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.json")
         running = []
-        for i in range(processes):
-            options = ["--steps", str(steps), "--log", str(log)]
-            if processes > 1:
-                options += [f"--coordinator=localhost:{port}"]
-                options += [f"--processes={processes}", f"--process={i}"]
+        for i, options in enumerate(local_processes.options(processes)):
+            options += ["--steps", str(steps), "--log", str(log)]
             # Or every process picks convolutions of its own, by timing them.
             flags = "--xla_gpu_deterministic_ops=true"
             env = {**os.environ, "XLA_FLAGS": flags}

@@ -82,8 +82,9 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
   using IO = Lanes<E, kLanes<T>>;
   const bool inside = row >= 0 && row < work.height;
   const auto [begin, end] = elements_inside(work, {0, inside ? work.width : 0}, col, n);
-  fill(s, 0, begin, -outermost_tap<T>());
-  fill(d, 0, begin, T(0));
+  const auto outside = sum_difference(T(0), T(0), w_over_range);
+  fill(s, 0, begin, outside.s);
+  fill(d, 0, begin, outside.d);
   if (begin < end) {
     const int64_t first = col + begin / work.channels, count = end - begin;
     const E* x = pixel_at<E>(work, work.img1, row, first, work.width);
@@ -108,8 +109,8 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
           convert(px, py, i);
         });
   }
-  fill(s, end, n, -outermost_tap<T>());
-  fill(d, end, n, T(0));
+  fill(s, end, n, outside.s);
+  fill(d, end, n, outside.d);
 }
 
 // Fetches a row of the images into the cache, bit by bit between the arithmetic on an

@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import local_processes
 import numpy as np
 import pytest
 
@@ -58,12 +58,6 @@ def finish(*processes):
     return outputs
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory):
     """The log and the output of one process with two devices."""
@@ -77,13 +71,9 @@ def two_processes(tmp_path_factory):
     """The log, the outputs and the checkpoints of two processes with a device each."""
     folder = tmp_path_factory.mktemp("two")
     log, checkpoints = folder / "log.json", folder / "checkpoints"
-    common = (
-        f"--coordinator=localhost:{free_port()}",
-        "--processes=2",
-        f"--checkpoint-dir={checkpoints}",
-        f"--log={log}",
-    )
-    outputs = finish(*(start(*common, f"--process={i}") for i in range(2)))
+    common = (f"--checkpoint-dir={checkpoints}", f"--log={log}")
+    each = local_processes.options(2)
+    outputs = finish(*(start(*common, *options) for options in each))
     return json.loads(log.read_text()), outputs, checkpoints
 
 
