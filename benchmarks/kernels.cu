@@ -5,7 +5,7 @@
 //     make kernels    # builds .venv/kernels, for the GPU of this machine
 //     .venv/kernels [--once] [--repeat N] [WORD ...]
 //
-// Runs the cases whose names have every WORD in them, and prints a JSON object for
+// Runs the cases whose names have every WORD among theirs, and prints a JSON object for
 // each: milliseconds a launch, median and quartiles, on images that rotate through more
 // memory than the cache holds. --once launches each case once and times nothing.
 // JAX_FUSED_SSIM_CUDA_KERNEL chooses the kernel, as everywhere.
@@ -157,12 +157,13 @@ std::vector<double> time(cudaStream_t stream, int launches, int repeat,
   return times;
 }
 
-void run(const Options& options, cudaStream_t stream, const Size& size,
+// Whether there is such a case among those asked for.
+bool run(const Options& options, cudaStream_t stream, const Size& size,
          const Kind& kind, const Type& type, bool channels_last, bool same) {
   const std::string name = std::string(size.name) + " " + kind.name + " " + type.name +
                            (channels_last ? " NHWC" : " NCHW") +
                            (same ? " same" : " valid");
-  if (!options.take(name)) return;
+  if (!options.take(name)) return false;
 
   Problem problem;
   problem.channels = channels_last ? size.channels : 1;
@@ -216,7 +217,7 @@ void run(const Options& options, cudaStream_t stream, const Size& size,
     launch(0);
     check(cudaStreamSynchronize(stream), name.c_str());
     std::printf("%s\n", name.c_str());
-    return;
+    return true;
   }
   const int launches =
       static_cast<int>(std::clamp<int64_t>(300'000'000 / pixels, 2, 64));
@@ -227,6 +228,7 @@ void run(const Options& options, cudaStream_t stream, const Size& size,
       name.c_str(), ms[ms.size() / 2], ms[ms.size() / 4], ms[ms.size() * 3 / 4],
       pixels / ms[ms.size() / 2] * 1e-6);
   std::fflush(stdout);
+  return true;
 }
 
 }  // namespace
@@ -246,11 +248,14 @@ int main(int count, char** arguments) {
   }
   cudaStream_t stream;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
+  bool any = false;
   for (const Size& size : kSizes)
     for (const Type& type : kTypes)
       for (const bool channels_last : {false, true})
         for (const bool same : {true, false})
           for (const Kind& kind : kKinds)
-            run(options, stream, size, kind, type, channels_last, same);
+            any |= run(options, stream, size, kind, type, channels_last, same);
   check(cudaDeviceSynchronize(), "end");
+  if (!any) std::fprintf(stderr, "no case has all of these words\n");
+  return any ? 0 : 1;
 }

@@ -113,22 +113,12 @@ struct GradStrip {
   static auto kernel() { return strip_grad_kernel<GradStrip>; }
 };
 
-// A step's barrier, of the two stages of a strip. Barrier numbers are constants, which
-// tools can follow.
+// A step's barrier, of the two stages of a strip. They come to it from different
+// instructions, which the aligned form, bar.sync, does not allow.
 template <typename Strip>
 __device__ __forceinline__ void meet(int strip) {
-  constexpr int kThreads = 2 * Strip::kThreads;
-  if constexpr (Strip::kStrips == 1) {
-    asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
-  } else {
-    static_assert(Strip::kStrips == 2, "");
-    asm volatile(
-        "{.reg .pred p; setp.ne.s32 p, %0, 0;\n"
-        "@!p bar.sync 1, %1;\n"
-        "@p bar.sync 2, %1;}" ::"r"(strip),
-        "n"(kThreads)
-        : "memory");
-  }
+  asm volatile("barrier.sync %0, %1;" ::"r"(1 + strip), "n"(2 * Strip::kThreads)
+               : "memory");
 }
 
 // What both stages know about the piece that they work on.
