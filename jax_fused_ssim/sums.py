@@ -32,11 +32,15 @@ def split_sum(
     sizes = [a.shape[i] for i in axes]
     # A symbolic size counts as 4096: more terms round, as in any float sum.
     terms = math.prod(n if isinstance(n, int) else 4096 for n in sizes)
+    if terms == 1 and not mesh_axes:
+        return jnp.sum(a, axis=axes)
     terms *= math.prod(map(jax.lax.axis_size, mesh_axes))
     bits = jnp.finfo(a.dtype).nmant + 1
     quantum = 2.0 ** (math.ceil(math.log2(max(terms, 1) * bound)) - bits)
     coarse = jax.lax.stop_gradient(jnp.round(a / quantum) * quantum)
-    parts = jnp.stack([coarse, a - coarse], axis=-1)
+    # Not a stack, which XLA would write out before it sums.
+    is_coarse = jnp.arange(2) == 0
+    parts = jnp.where(is_coarse, coarse[..., None], (a - coarse)[..., None])
     total = jnp.sum(parts, axis=tuple(i if i >= 0 else i - 1 for i in axes))
     if mesh_axes:
         total = jax.lax.psum(total, tuple(mesh_axes))
