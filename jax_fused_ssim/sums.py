@@ -38,7 +38,7 @@ def split_sum(
     bits = jnp.finfo(a.dtype).nmant + 1
     quantum = 2.0 ** (math.ceil(math.log2(max(terms, 1) * bound)) - bits)
     coarse = jax.lax.stop_gradient(jnp.round(a / quantum) * quantum)
-    # Not a stack, which XLA would write out before it sums.
+    # Not a stack: XLA may write one out before it sums.
     is_coarse = jnp.arange(2) == 0
     parts = jnp.where(is_coarse, coarse[..., None], (a - coarse)[..., None])
     total = jnp.sum(parts, axis=tuple(i if i >= 0 else i - 1 for i in axes))
