@@ -32,8 +32,6 @@ def split_sum(
     sizes = [a.shape[i] for i in axes]
     # A symbolic size counts as 4096: more terms round, as in any float sum.
     terms = math.prod(n if isinstance(n, int) else 4096 for n in sizes)
-    if terms == 1 and not mesh_axes:
-        return jnp.sum(a, axis=axes)
     terms *= math.prod(map(jax.lax.axis_size, mesh_axes))
     bits = jnp.finfo(a.dtype).nmant + 1
     quantum = 2.0 ** (math.ceil(math.log2(max(terms, 1) * bound)) - bits)
