@@ -5,7 +5,7 @@
 // for them, from shared memory, and down the columns in registers, where the partial
 // sums of ten outputs wait (cuda/strip_filter.cuh). Nothing is computed twice, but for
 // ten rows at the top of a range. Global traffic a pixel of float32: 8 bytes in, and 4
-// out for the map. Arithmetic: 88 fused multiply-adds.
+// out for the map. Arithmetic: 82 fused multiply-adds.
 //
 // Two warps a block because they meet at every step; four blocks on a multiprocessor
 // because a thread needs some 240 registers.
