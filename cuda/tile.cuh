@@ -8,13 +8,14 @@
 // row-filtered moments, and three separable convolutions, four for both gradients, end
 // in one write a pixel. Global traffic a pixel of float32: 8 bytes in and 4 out for
 // each image wanted, times the halo where it misses the caches. Arithmetic, without the
-// halo: 88 fused multiply-adds for the value, 154 with one gradient, 176 with both.
+// halo: 82 fused multiply-adds for the value, 143 with one gradient, 164 with both.
 //
 // Why tiles: blocks are many and independent, so a small image spreads over the whole
 // chip at once. The price is the halo, computed again by each neighbour (1.2 times the
 // work for the value, 1.7 with gradient), which large images need not pay. Why these
-// sizes: see TileShape. Why several outputs a thread: n neighbouring outputs share n +
-// 10 inputs, and shared memory, not arithmetic, limits the kernel when n is small.
+// sizes: see TileShape in cuda/tile_job.cuh. Why several outputs a thread: n neighbours
+// share n + 10 inputs, and shared memory, not arithmetic, limits the kernel when n is
+// small.
 
 #ifndef JAX_FUSED_SSIM_CUDA_TILE_CUH_
 #define JAX_FUSED_SSIM_CUDA_TILE_CUH_
@@ -30,96 +31,9 @@
 #include "cuda/element.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/leading.cuh"
+#include "cuda/tile_job.cuh"
 
 namespace jax_fused_ssim::cuda {
-
-// Pixels a block owns, its threads, and the outputs a thread has in a row (columns) and
-// in a column (rows), in the convolution of the images (1) and of the derivatives (2).
-// `blocks` are to have registers on a multiprocessor at once.
-template <int width, int height, int threads, int blocks, int columns1, int rows1,
-          int columns2, int rows2>
-struct Shape {
-  static constexpr int kWidth = width;
-  static constexpr int kHeight = height;
-  static constexpr int kThreads = threads;
-  static constexpr int kBlocks = blocks;
-  static constexpr int kColumns1 = columns1;
-  static constexpr int kRows1 = rows1;
-  static constexpr int kColumns2 = columns2;
-  static constexpr int kRows2 = rows2;
-};
-
-// Shared memory: 64 KB is all a block of compute capability 7.5 has; half of that for
-// the value, and 49 KB for one float gradient, leave room for two blocks on 7.5 and on
-// chips with 100 KB. 32 x 24 cuts three planes of 256 x 256 into 264 tiles, two for
-// each of the 132 multiprocessors of an H100, and divides 1920 x 1080. Sums of
-// doubles are rounded per tile, so the shape may not depend on the device or the batch.
-template <typename T, int kGradients>
-struct TileShape : Shape<32, 24, 256, 3, 6, 6, 4, 6> {};
-template <>
-struct TileShape<float, 0> : Shape<32, 24, 128, 7, 8, 6, 0, 0> {};
-template <>
-struct TileShape<double, 0> : Shape<16, 16, 128, 4, 4, 4, 0, 0> {};
-template <int kGradients>
-struct TileShape<double, kGradients> : Shape<16, 16, 192, 2, 4, 4, 4, 4> {};
-
-// How a tile lies in shared memory, in elements of T after the partial sums of the
-// warps: s and d; then the row-filtered moments, which the derivative maps and their
-// row-filtered form overwrite.
-template <typename T, int kGradients, typename Shape>
-struct TileLayout {
-  static constexpr int kMaps = kGradients == 0 ? 0 : kGradients + 2;
-  static constexpr int kMapHalo = kGradients == 0 ? 0 : kRadius;
-  static constexpr int kImageHalo = kMapHalo + kRadius;
-  static constexpr int kWarps = Shape::kThreads / 32;
-
-  static constexpr int kMapHeight = Shape::kHeight + 2 * kMapHalo;
-  static constexpr int kMapWidth = Shape::kWidth + 2 * kMapHalo;
-  static constexpr int kSlices1 = (kMapWidth + Shape::kColumns1 - 1) / Shape::kColumns1;
-  static constexpr int kMapPitch = row_pitch(kSlices1 * Shape::kColumns1);
-  static constexpr int kMapPlane = kMapHeight * kMapPitch;
-
-  static constexpr int kImageHeight = kMapHeight + 2 * kRadius;
-  static constexpr int kImageWidth = kSlices1 * Shape::kColumns1 + 2 * kRadius;
-  static constexpr int kImagePitch = row_pitch(kImageWidth);
-  static constexpr int kImagePlane = kImageHeight * kImagePitch;
-  static constexpr int kMomentPlane = kImageHeight * kMapPitch;
-
-  static constexpr int kOutPitch = row_pitch(Shape::kWidth);
-  static constexpr int kOutPlane = kMapHeight * kOutPitch;
-
-  static constexpr int kMomentWords = 4 * kMomentPlane;
-  static constexpr int kMapWords = kMaps * (kMapPlane + kOutPlane);
-  static constexpr int kWords =
-      2 * kImagePlane + (kMomentWords > kMapWords ? kMomentWords : kMapWords);
-  static constexpr int kSumBytes = (kWarps * int(sizeof(double)) + 15) / 16 * 16;
-  static constexpr int kBytes = kSumBytes + kWords * int(sizeof(T));
-  static_assert(kBytes <= 64 * 1024, "more than a block of sm_75 can have");
-};
-
-// Arguments of the kernel. A tile is one of tiles_y x tiles_x of one channel of one
-// image; the tiles of all channels of one place follow each other, because interleaved
-// channels share cache lines.
-template <typename Element>
-struct TileJob {
-  using T = Compute<Element>;
-
-  const Element* img1;
-  const Element* img2;
-  const Element* cotangent;
-  PlaneSum* accumulators;
-  Element* map;
-  T* grad1;
-  T* grad2;
-
-  Leading leading;  // rank at least 1, strides in elements
-  int64_t height, width, channels;
-  int64_t map_height, map_width;
-  int map_y, map_x;  // image pixel that map pixel (0, 0) is centred on
-  int64_t tiles, tiles_y, tiles_x;
-  Constants<T> constants;
-  T gradient_factor;
-};
 
 // Places [begin, end) of a line of `size` places.
 struct Span {
