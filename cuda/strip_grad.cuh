@@ -222,7 +222,7 @@ __device__ __forceinline__ void stage1(
         const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
         const Constants<float> c = {0, c1[i], c2[i]};
         const Terms<float> terms(m, c);
-        if constexpr (kSums) sum.add(terms, unit);
+        if constexpr (kSums) sum.add(i, terms, unit);
         if constexpr (Strip::kGradients == 1) {
           const auto g = summed_derivatives(m, terms, 1.0f);
           v[0][i] = g.sum, v[1][i] = g.ss, v[2][i] = g.dd;

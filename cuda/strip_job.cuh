@@ -208,20 +208,22 @@ struct RowSpan {
 // A thread's share of the sum of a plane, exact: common/plane_sum.h.
 class PixelSum {
  public:
-  // `terms` holds u, w and e; `unit` is kPixelUnits, or 0 for a pixel that is not
-  // counted.
+  // `terms` holds u, w and e of a row's column `i`; `unit` is kPixelUnits, or 0 for a
+  // pixel that is not counted.
   template <typename Terms>
-  __device__ __forceinline__ void add(const Terms& terms, float unit) {
+  __device__ __forceinline__ void add(int i, const Terms& terms, float unit) {
     const float half = __saturatef(multiply_add(terms.u, terms.e, terms.w));
     row_ += __float2uint_rn(half * unit);
-    // Any input that is not finite, or overflows, makes w NaN.
-    row_w_ += terms.w;
+    row_w_[i] = terms.w;
   }
   __device__ __forceinline__ void end_row(bool counted) {
+    // Any input that is not finite, or overflows, makes w NaN.
+    float w = row_w_[0];
+#pragma unroll
+    for (int i = 1; i < kGroup; ++i) w += row_w_[i];
     units_ += counted ? row_ : 0;
-    w_ += counted ? row_w_ : 0;
+    w_ += counted ? w : 0;
     row_ = 0;
-    row_w_ = 0;
   }
 
   // By a whole warp; `plane` is -1 for a thread that has none.
@@ -253,7 +255,7 @@ class PixelSum {
  private:
   unsigned long long units_ = 0;
   unsigned int row_ = 0;
-  float w_ = 0, row_w_ = 0;
+  float w_ = 0, row_w_[kGroup];
 };
 
 }  // namespace jax_fused_ssim::cuda

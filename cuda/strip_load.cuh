@@ -94,38 +94,39 @@ struct CopySource {
   }
 
   // kCount elements of either image, those of the second image_bytes after the others;
-  // zeros unless they exist. kAligned: as one, otherwise one by one.
+  // zeros unless they exist. kAligned: as one, which then exists as a whole or not at
+  // all; otherwise one by one.
   template <int kCount, bool kAligned>
   __device__ __forceinline__ void copy(uint32_t to, int image_bytes,
                                        bool exists) const {
-    const int n = exists ? count : 0;
     if constexpr (kAligned) {
-      copy_async<kCount * kSize>(to, img1, n * kSize);
-      copy_async<kCount * kSize>(to + image_bytes, img1 + to_img2, n * kSize);
+      const bool whole = exists && count > 0;
+      copy_async<kCount * kSize>(to, img1, whole);
+      copy_async<kCount * kSize>(to + image_bytes, img1 + to_img2, whole);
     } else {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        const int bytes = i < n ? kSize : 0;
-        copy_async<kSize>(to + i * kSize, img1 + i * kSize, bytes);
+        const bool one = exists && i < count;
+        copy_async<kSize>(to + i * kSize, img1 + i * kSize, one);
         copy_async<kSize>(to + image_bytes + i * kSize, img1 + to_img2 + i * kSize,
-                          bytes);
+                          one);
       }
     }
   }
   template <int kCount, bool kAligned>
   __device__ __forceinline__ void copy_if(bool on, uint32_t to, int image_bytes,
                                           bool exists) const {
-    const int n = exists ? count : 0;
     if constexpr (kAligned) {
-      copy_async_if<kCount * kSize>(on, to, img1, n * kSize);
-      copy_async_if<kCount * kSize>(on, to + image_bytes, img1 + to_img2, n * kSize);
+      const bool whole = exists && count > 0;
+      copy_async_if<kCount * kSize>(on, to, img1, whole);
+      copy_async_if<kCount * kSize>(on, to + image_bytes, img1 + to_img2, whole);
     } else {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
-        const int bytes = i < n ? kSize : 0;
-        copy_async_if<kSize>(on, to + i * kSize, img1 + i * kSize, bytes);
+        const bool one = exists && i < count;
+        copy_async_if<kSize>(on, to + i * kSize, img1 + i * kSize, one);
         copy_async_if<kSize>(on, to + image_bytes + i * kSize,
-                             img1 + to_img2 + i * kSize, bytes);
+                             img1 + to_img2 + i * kSize, one);
       }
     }
   }

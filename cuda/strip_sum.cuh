@@ -183,7 +183,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
           if constexpr (kMap) {
             map[i] = 1 - 2 * terms.half_dissimilarity(1.0f);
           } else {
-            sum.add(terms, unit[i]);
+            sum.add(i, terms, unit[i]);
           }
         }
         if constexpr (kMap) {
