@@ -34,6 +34,8 @@ void check(cudaError_t error, const char* what) {
   std::exit(1);
 }
 
+// The small ones are for compute-sanitizer: rows that can be copied by the vector and
+// rows that cannot, and channels in more than one part.
 struct Size {
   const char* name;
   int64_t images, channels, height, width;
@@ -46,7 +48,8 @@ constexpr Size kSizes[] = {
     {"5x5x1079x1919", 5, 5, 1079, 1919},   {"25x1x1080x1920", 25, 1, 1080, 1920},
     {"13x2x1080x1920", 13, 2, 1080, 1920}, {"8x3x1080x1920", 8, 3, 1080, 1920},
     {"6x4x1080x1920", 6, 4, 1080, 1920},   {"2x12x1080x1920", 2, 12, 1080, 1920},
-    {"2x3x61x83", 2, 3, 61, 83},
+    {"2x3x61x83", 2, 3, 61, 83},           {"2x3x61x84", 2, 3, 61, 84},
+    {"2x12x61x84", 2, 12, 61, 84},
 };
 
 struct Kind {

@@ -26,43 +26,40 @@ __device__ __forceinline__ void pin(float& v) { asm volatile("" : "+f"(v)); }
 
 // ---- Global to shared memory, asynchronously ----------------------------------------
 
-// Copies kBytes, or clears them where the source does not exist. Both addresses are
-// multiples of kBytes. A condition, not a size: the compiler would add a size to the
-// address.
-template <int kBytes>
-__device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool exists) {
-#if __CUDA_ARCH__ >= 800
-  if constexpr (kBytes == 16) {
-    asm volatile(
-        "{.reg .pred p; setp.eq.s32 p, %2, 0;\n"
-        "cp.async.cg.shared.global [%0], [%1], 16, p;}" ::"r"(to),
-        "l"(from), "r"(int(exists))
-        : "memory");
-  } else {
-    asm volatile(
-        "{.reg .pred p; setp.eq.s32 p, %2, 0;\n"
-        "cp.async.ca.shared.global [%0], [%1], %3, p;}" ::"r"(to),
-        "l"(from), "r"(int(exists)), "n"(kBytes)
-        : "memory");
-  }
-#endif
-}
+// How a copy knows how much there is. A size becomes an address as well, which takes
+// more instructions than a predicate and leads to another order of the loop: which is
+// faster must be measured.
+enum class CopyExtent { kSize, kAllOrNothing };
 
-template <int kBytes>
+// Copies the first `bytes` of kBytes and clears the rest; neither if not `on`. Both
+// addresses are multiples of kBytes; with bytes == 0 nothing is read.
+template <int kBytes, CopyExtent kExtent>
 __device__ __forceinline__ void copy_async_if(bool on, uint32_t to, const void* from,
-                                              bool exists) {
+                                              int bytes) {
 #if __CUDA_ARCH__ >= 800
-  if constexpr (kBytes == 16) {
+  if constexpr (kExtent == CopyExtent::kSize && kBytes == 16) {
     asm volatile(
-        "{.reg .pred p, q; setp.eq.s32 p, %2, 0; setp.ne.s32 q, %3, 0;\n"
-        "@q cp.async.cg.shared.global [%0], [%1], 16, p;}" ::"r"(to),
-        "l"(from), "r"(int(exists)), "r"(int(on))
+        "{.reg .pred p; setp.ne.s32 p, %3, 0;\n"
+        "@p cp.async.cg.shared.global [%0], [%1], 16, %2;}" ::"r"(to),
+        "l"(from), "r"(bytes), "r"(int(on))
+        : "memory");
+  } else if constexpr (kExtent == CopyExtent::kSize) {
+    asm volatile(
+        "{.reg .pred p; setp.ne.s32 p, %3, 0;\n"
+        "@p cp.async.ca.shared.global [%0], [%1], %4, %2;}" ::"r"(to),
+        "l"(from), "r"(bytes), "r"(int(on)), "n"(kBytes)
+        : "memory");
+  } else if constexpr (kBytes == 16) {
+    asm volatile(
+        "{.reg .pred p, none; setp.ne.s32 p, %3, 0; setp.eq.s32 none, %2, 0;\n"
+        "@p cp.async.cg.shared.global [%0], [%1], 16, none;}" ::"r"(to),
+        "l"(from), "r"(int(bytes > 0)), "r"(int(on))
         : "memory");
   } else {
     asm volatile(
-        "{.reg .pred p, q; setp.eq.s32 p, %2, 0; setp.ne.s32 q, %3, 0;\n"
-        "@q cp.async.ca.shared.global [%0], [%1], %4, p;}" ::"r"(to),
-        "l"(from), "r"(int(exists)), "r"(int(on)), "n"(kBytes)
+        "{.reg .pred p, none; setp.ne.s32 p, %3, 0; setp.eq.s32 none, %2, 0;\n"
+        "@p cp.async.ca.shared.global [%0], [%1], %4, none;}" ::"r"(to),
+        "l"(from), "r"(int(bytes > 0)), "r"(int(on)), "n"(kBytes)
         : "memory");
   }
 #endif

@@ -30,19 +30,21 @@ struct Kind {
 };
 
 // Calls `f` with the strip for the op that `request` is. Copies are two steps ahead.
-// Both gradients of images with channels first then need 113 KB of shared memory; so
-// that compute capabilities 8.6, 8.9 and 12.0, which have 99 KB, can run them too, one
-// step where it must be.
+// Three are faster for floats that are formed in place; but one gradient would not fit
+// the 99 KB of shared memory of compute capabilities 8.6, 8.9 and 12.0 then. Both
+// gradients need 121 KB, and there are one step ahead.
 template <typename Element, bool kInterleaved, bool kAligned>
 struct StripFor {
   template <int kAhead>
   using Loader = std::conditional_t<
       kInterleaved, InterleavedLoader<Element, kAligned, strip_threads(true), kAhead>,
       PlanarLoader<Element, kAligned, strip_threads(false), kAhead>>;
-  template <int kGradients, bool kCotangent, int kAhead = 2>
+  static constexpr bool kInPlace = !kInterleaved && std::is_same_v<Element, float>;
+  static constexpr int kMost = kInPlace ? 3 : 2;
+  template <int kGradients, bool kCotangent, int kAhead = kGradients == 1 ? 2 : kMost>
   using Grad = GradStrip<Loader<kAhead>, kGradients, kCotangent>;
   template <bool kMap>
-  using Sum = SumStrip<Loader<2>, kMap>;
+  using Sum = SumStrip<Loader<kMost>, kMap>;
 
   template <typename F>
   static auto with(const Request& request, const Device& device, F f) {
@@ -58,7 +60,7 @@ struct StripFor {
   template <bool kCotangent, typename F>
   static auto both(const Device& device, F f) {
     using Best = Grad<2, kCotangent>;
-    if constexpr (!kInterleaved && std::is_same_v<Element, float>) {
+    if constexpr (kInPlace) {
       if (Best::kBytes > device.shared_bytes) return f(Kind<Grad<2, kCotangent, 1>>());
     }
     return f(Kind<Best>());

@@ -94,41 +94,26 @@ struct CopySource {
   }
 
   // kCount elements of either image, those of the second image_bytes after the others;
-  // zeros unless they exist. kAligned: as one, which then exists as a whole or not at
-  // all; otherwise one by one.
-  template <int kCount, bool kAligned>
-  __device__ __forceinline__ void copy(uint32_t to, int image_bytes,
-                                       bool exists) const {
-    if constexpr (kAligned) {
-      const bool whole = exists && count > 0;
-      copy_async<kCount * kSize>(to, img1, whole);
-      copy_async<kCount * kSize>(to + image_bytes, img1 + to_img2, whole);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const bool one = exists && i < count;
-        copy_async<kSize>(to + i * kSize, img1 + i * kSize, one);
-        copy_async<kSize>(to + image_bytes + i * kSize, img1 + to_img2 + i * kSize,
-                          one);
-      }
-    }
-  }
-  template <int kCount, bool kAligned>
+  // zeros unless they exist; nothing if not `on`. kAligned: as one, which exists as a
+  // whole or not at all; otherwise one by one.
+  template <int kCount, bool kAligned, CopyExtent kExtent>
   __device__ __forceinline__ void copy_if(bool on, uint32_t to, int image_bytes,
                                           bool exists) const {
-    if constexpr (kAligned) {
-      const bool whole = exists && count > 0;
-      copy_async_if<kCount * kSize>(on, to, img1, whole);
-      copy_async_if<kCount * kSize>(on, to + image_bytes, img1 + to_img2, whole);
-    } else {
+    constexpr int kCopies = kAligned ? 1 : kCount;
+    constexpr int kBytes = kCount / kCopies * kSize;
+    const int n = exists ? count : 0;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const bool one = exists && i < count;
-        copy_async_if<kSize>(on, to + i * kSize, img1 + i * kSize, one);
-        copy_async_if<kSize>(on, to + image_bytes + i * kSize,
-                             img1 + to_img2 + i * kSize, one);
-      }
+    for (int i = 0; i < kCopies; ++i) {
+      const int bytes = kAligned ? n * kSize : i < n ? kSize : 0;
+      copy_async_if<kBytes, kExtent>(on, to + i * kBytes, img1 + i * kBytes, bytes);
+      copy_async_if<kBytes, kExtent>(on, to + image_bytes + i * kBytes,
+                                     img1 + to_img2 + i * kBytes, bytes);
     }
+  }
+  template <int kCount, bool kAligned, CopyExtent kExtent>
+  __device__ __forceinline__ void copy(uint32_t to, int image_bytes,
+                                       bool exists) const {
+    copy_if<kCount, kAligned, kExtent>(true, to, image_bytes, exists);
   }
 };
 

@@ -142,12 +142,12 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots,
     const uint32_t to = shared_address(copies_) + copy_at_.offset;
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
-      from_.template copy<kGroup, kAligned>(
+      from_.template copy<kGroup, kAligned, kExtent>(
           to + (r * Loader::kCopyRow + kGroup * thread_) * kSize, kImageBytes,
           rows_.holds(r));
       from_.advance(job, 1);
     }
-    more_from_.template copy_if<kGroup, kAligned>(
+    more_from_.template copy_if<kGroup, kAligned, kExtent>(
         copies_more_,
         to + (more_copy_row() * Loader::kCopyRow + kGroup * more_unit()) * kSize,
         kImageBytes, rows_.holds(more_copy_row()));
@@ -196,6 +196,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots,
   }
 
  private:
+  static constexpr CopyExtent kExtent = CopyExtent::kSize;
   static constexpr int kSize = sizeof(Element);
   static constexpr int kImageBytes = Loader::kPitch * kSize;
   static constexpr int kMoreUnits = kHalo * Loader::kMaxChannels / kGroup;

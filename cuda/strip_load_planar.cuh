@@ -102,7 +102,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       const bool exists = rows_.holds(r);
-      from_.template copy<kGroup, kAligned>(
+      from_.template copy<kGroup, kAligned, kExtent>(
           to + r * kCopyRowBytes + kGroup * thread_ * kSize, kImageBytes, exists);
       from_.advance(job, 1);
     }
@@ -145,6 +145,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
   }
 
  private:
+  static constexpr CopyExtent kExtent = CopyExtent::kAllOrNothing;
   static constexpr int kSize = sizeof(Element);
   static constexpr int kCopyRowBytes = Loader::kCopyRow * kSize;
   static constexpr int kImageBytes = Loader::kPitch * kSize;
@@ -173,7 +174,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
   __device__ __forceinline__ void copy_halo(uint32_t to, bool exists) {
     const bool on = thread_ < kHaloCopies * kStepRows;
     to += halo_copy_row() * kCopyRowBytes + halo_copy_column() * kSize;
-    halo_from_.template copy_if<kHaloCopy, true>(on, to, kImageBytes, exists);
+    halo_from_.template copy_if<kHaloCopy, true, kExtent>(on, to, kImageBytes, exists);
   }
 
   static constexpr int kToD = Loader::kPitch * int(sizeof(float));
