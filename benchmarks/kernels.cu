@@ -6,21 +6,23 @@
 //     .venv/kernels [--once] [--repeat N] [WORD ...]
 //
 // Runs the cases whose names have every WORD among theirs, and prints a JSON object for
-// each: milliseconds a launch, median and quartiles, on images that rotate through more
-// memory than the cache holds. --once launches each case once and times nothing.
-// JAX_FUSED_SSIM_CUDA_KERNEL chooses the kernel, as everywhere.
+// each: milliseconds a launch, median and quartiles, after a rest and on images that
+// rotate through more memory than the cache holds. --once launches each case once and
+// times nothing. JAX_FUSED_SSIM_CUDA_KERNEL chooses the kernel, as everywhere.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cuda/ssim.h"
@@ -130,6 +132,10 @@ struct Options {
   }
 };
 
+// Before a case: a GPU that comes from work has used up more of the power that it may
+// take for a while, and is slower.
+constexpr std::chrono::milliseconds kRest{100};
+
 // Milliseconds of each repetition, for one launch.
 std::vector<double> time(cudaStream_t stream, int launches, int repeat,
                          const std::function<void(int)>& launch) {
@@ -143,6 +149,7 @@ std::vector<double> time(cudaStream_t stream, int launches, int repeat,
   check(cudaEventCreate(&begin), "event");
   check(cudaEventCreate(&end), "event");
   std::vector<double> times;
+  std::this_thread::sleep_for(kRest);
   for (int i = 0; i <= repeat; ++i) {
     check(cudaEventRecord(begin, stream), "record");
     check(cudaGraphLaunch(run, stream), "launch");

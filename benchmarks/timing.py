@@ -16,6 +16,9 @@ VISIT_SECONDS = 0.005
 # clock, and fills the caches that the library before has taken.
 WARM_SECONDS = 0.1
 LOOPS = 11
+# Before a loop is timed. A GPU that comes from work has used up more of the power that
+# it may take for a while, and is slower.
+REST_SECONDS = 0.1
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:
@@ -112,6 +115,7 @@ def kernels(
                 continue
             start = time.perf_counter()
             run()  # wakes what the library before has put to sleep, as in calls()
+            time.sleep(REST_SECONDS)
             taken[name].append(run())
             started[name] += time.perf_counter() - start
     return taken
