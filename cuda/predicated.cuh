@@ -26,9 +26,9 @@ __device__ __forceinline__ void pin(float& v) { asm volatile("" : "+f"(v)); }
 
 // ---- Global to shared memory, asynchronously ----------------------------------------
 
-// How a copy knows how much there is. A size becomes an address as well, which takes
-// more instructions than a predicate and leads to another order of the loop: which is
-// faster must be measured.
+// How a copy knows how much there is: by a size, or by a predicate where that is all of
+// it or nothing. A size becomes an address as well, which takes more instructions and
+// leads to another order of the loop: which is faster must be measured.
 enum class CopyExtent { kSize, kAllOrNothing };
 
 // Copies the first `bytes` of kBytes and clears the rest; neither if not `on`. Both

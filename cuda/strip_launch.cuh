@@ -39,7 +39,7 @@ struct StripFor {
   using Loader = std::conditional_t<
       kInterleaved, InterleavedLoader<Element, kAligned, strip_threads(true), kAhead>,
       PlanarLoader<Element, kAligned, strip_threads(false), kAhead>>;
-  static constexpr bool kInPlace = !kInterleaved && std::is_same_v<Element, float>;
+  static constexpr bool kInPlace = Loader<2>::kInPlace;
   static constexpr int kMost = kInPlace ? 3 : 2;
   template <int kGradients, bool kCotangent, int kAhead = kGradients == 1 ? 2 : kMost>
   using Grad = GradStrip<Loader<kAhead>, kGradients, kCotangent>;

@@ -28,6 +28,7 @@ class InterleavedLoader {
   static constexpr bool kVectors = kAligned;
   static constexpr bool kInterleaved = true;
   static constexpr bool kMeetsAtStart = true;
+  static constexpr bool kInPlace = false;  // dealt out to another ring
   static constexpr int kThreads = kThreads_;
   static constexpr int kAhead = kAhead_;
   static constexpr int kMaxChannels = 4;
