@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "cuda/job.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/request.h"
 #include "cuda/strip_grad.cuh"
@@ -177,14 +178,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   const Strips strips = Strips::of<Strip>(problem);
 
   StripJob<Element> job;
-  job.img1 = static_cast<const Element*>(request.img1);
-  job.img2 = static_cast<const Element*>(request.img2);
-  job.cotangent = static_cast<const Element*>(request.cotangent);
-  job.accumulators = request.accumulators;
-  job.map = static_cast<Element*>(request.map);
-  job.grad1 = static_cast<float*>(request.grad1);
-  job.grad2 = static_cast<float*>(request.grad2);
-  job.leading = in_elements(problem);
+  fill_job(job, request);
   job.images = problem.images;
   job.pitch = Divisor(static_cast<int>(strips.pitch));
   job.row_size = problem.width * problem.channels;
@@ -196,8 +190,6 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   job.channels = static_cast<int>(problem.channels);
   job.map_height = static_cast<int>(problem.map_height());
   job.map_width = static_cast<int>(problem.map_width());
-  job.map_y = kRadius - problem.pad_y;
-  job.map_x = kRadius - problem.pad_x;
   job.map_aligned =
       is_aligned(job.map, kGroup * sizeof(Element)) &&
       (problem.channels > kGroup ? problem.channels % kGroup == 0
@@ -209,9 +201,6 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
     job.segment = Strip::Loader::segment(job.groups);
   }
   job.rows = strips.rows;
-  job.constants = constants<float>(problem.data_range, problem.k1, problem.k2);
-  const double scale = request.cotangent ? 1 : problem.scale;
-  job.gradient_factor = gradient_factor<float>(scale, problem.data_range);
   if (strips.count * strips.rows == 0) return cudaSuccess;
   job.cut = cut_of<Strip>(strips, device);
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "cuda/job.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/request.h"
 #include "cuda/tile.cuh"
@@ -22,29 +23,17 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
   const Problem& problem = request.problem;
 
   TileJob<Element> job;
-  job.img1 = static_cast<const Element*>(request.img1);
-  job.img2 = static_cast<const Element*>(request.img2);
-  job.cotangent = static_cast<const Element*>(request.cotangent);
-  job.accumulators = request.accumulators;
-  job.map = static_cast<Element*>(request.map);
-  job.grad1 = static_cast<T*>(request.grad1);
-  job.grad2 = static_cast<T*>(request.grad2);
-  job.leading = in_elements(problem);
+  fill_job(job, request);
   job.height = problem.height;
   job.width = problem.width;
   job.channels = problem.channels;
   job.map_height = problem.map_height();
   job.map_width = problem.map_width();
-  job.map_y = kRadius - problem.pad_y;
-  job.map_x = kRadius - problem.pad_x;
   const int64_t rows = kGradients == 0 ? job.map_height : job.height;
   const int64_t columns = kGradients == 0 ? job.map_width : job.width;
   job.tiles_y = (rows + Shape::kHeight - 1) / Shape::kHeight;
   job.tiles_x = (columns + Shape::kWidth - 1) / Shape::kWidth;
   job.tiles = problem.planes() * job.tiles_y * job.tiles_x;
-  job.constants = constants<T>(problem.data_range, problem.k1, problem.k2);
-  const double scale = request.cotangent ? 1 : problem.scale;
-  job.gradient_factor = gradient_factor<T>(scale, problem.data_range);
   if (job.tiles == 0) return cudaSuccess;
 
   const Grid grid = {std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()),
