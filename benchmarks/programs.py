@@ -19,13 +19,16 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from benchmarks.cases import Format, Images
 from benchmarks.peers import Library
 
-# A loop takes about this long, so that starting it does not count.
-LOOP_SECONDS = 0.03
-# An iteration of it takes about this long at least, so that counting does not either.
+# A loop takes about this long: longer than to start the next one, which happens
+# meanwhile.
+LOOP_SECONDS = 0.02
+# An iteration of it takes about this long at least, so that counting does not count.
 ITERATION_SECONDS = 0.002
 # A call that takes longer is timed alone: its overhead does not count either.
 LONG_CALL = 0.2
 MAX_UNROLL = 64
+# PyTorch's calls are queued for about this long.
+QUEUE_SECONDS = 0.03
 
 
 class Program:
@@ -98,6 +101,7 @@ class JaxProgram(Program):
     def many(self, seconds, budget):
         if seconds > LONG_CALL:
             return None
+        seconds = min(seconds, self._unwaited(math.ceil(LOOP_SECONDS / seconds)))
         affordable = int(budget / max(self._compile_seconds, 1e-3))
         wanted = max(self.count, math.ceil(ITERATION_SECONDS / seconds))
         unroll = max(1, min(wanted, MAX_UNROLL, affordable))
@@ -107,13 +111,31 @@ class JaxProgram(Program):
         loop = functools.partial(_loop, self._function, trips)
         compiled = jax.jit(loop, donate_argnums=1).lower(arguments, results).compile()
 
-        def run() -> float:
+        def loops(count: int) -> float:
             nonlocal results
             start = time.perf_counter()
-            results = jax.block_until_ready(compiled(arguments, results))
-            return (time.perf_counter() - start) / (trips * unroll)
+            for _ in range(count):
+                results = compiled(arguments, results)
+            jax.block_until_ready(results)
+            return time.perf_counter() - start
+
+        more = max(2, round(LOOP_SECONDS / loops(1)))
+
+        def run() -> float:
+            loops(1)
+            # Starting the first takes as much as a millisecond, in both alike.
+            one = loops(1)
+            return (loops(1 + more) - one) / (more * trips * unroll)
 
         return run
+
+    def _unwaited(self, count: int) -> float:
+        """Seconds for each of so many calls that do not wait for one another."""
+        start = time.perf_counter()
+        for i in range(count):
+            result = self.call(i % self.count)
+        self.wait(result)
+        return (time.perf_counter() - start) / count
 
 
 def _loop(
@@ -219,7 +241,7 @@ class TorchProgram(Program):
             return None
         cuda = self._torch.cuda
         # Few enough for the queue of launches to hold them all.
-        calls = max(1, min(20, round(LOOP_SECONDS / seconds)))
+        calls = max(1, min(20, round(QUEUE_SECONDS / seconds)))
         begin, end = (cuda.Event(enable_timing=True) for _ in range(2))
 
         def run() -> float:
