@@ -122,7 +122,7 @@ class JaxProgram(Program):
         more = max(2, round(LOOP_SECONDS / loops(1)))
 
         def run() -> float:
-            loops(1)
+            loops(1)  # wakes what the library before, or a rest, has put to sleep
             # Starting the first takes as much as a millisecond, in both alike.
             one = loops(1)
             return (loops(1 + more) - one) / (more * trips * unroll)
