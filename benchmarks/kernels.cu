@@ -198,7 +198,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const Memory grad1(kind.gradients > 0 ? pixels * type.compute_bytes : 0, sets);
   const Memory grad2(kind.gradients > 1 ? pixels * type.compute_bytes : 0, sets);
   const Memory sums(problem.planes() * sizeof(double), 1);
-  const Memory accumulators(problem.planes() * sizeof(PlaneSum), 1);
+  const Memory scratch(problem.planes() * kScratchWords * 4, 1);
   for (int set = 0; set < sets; ++set) {
     fill(type, img1.of(set), pixels, 0);
     fill(type, img2.of(set), pixels, 1 + set);
@@ -209,17 +209,18 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const auto launch = [&](int i) {
     const int set = i % sets;
     const Images images = {type.dtype, img1.of(set), img2.of(set)};
-    auto* const scratch = static_cast<PlaneSum*>(accumulators.of(0));
     void *const g1 = grad1.of(set), *const g2 = grad2.of(set);
     cudaError_t error;
     if (kind.map) {
-      error = cuda::ssim_map(stream, problem, images, map.of(set));
+      error = cuda::ssim_map(stream, problem, images, scratch.of(0), map.of(set));
     } else if (kind.cotangent) {
-      error = cuda::ssim_map_grad(stream, problem, images, cotangent.of(set), g1, g2);
+      error = cuda::ssim_map_grad(stream, problem, images, scratch.of(0),
+                                  cotangent.of(set), g1, g2);
     } else if (kind.gradients) {
-      error = cuda::ssim_sum_grad(stream, problem, images, scratch, sums.of(0), g1, g2);
+      error = cuda::ssim_sum_grad(stream, problem, images, scratch.of(0), sums.of(0),
+                                  g1, g2);
     } else {
-      error = cuda::ssim_sum(stream, problem, images, scratch, sums.of(0));
+      error = cuda::ssim_sum(stream, problem, images, scratch.of(0), sums.of(0));
     }
     check(error, name.c_str());
   };

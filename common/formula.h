@@ -2,18 +2,20 @@
 //
 // Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to
 // structural similarity", IEEE TIP 13(4), 2004, rewritten for the sum and the
-// difference of the images. With L the data range,
+// difference of the images. With L the data range, cx and cy the centres of the two
+// planes (common/centre.h) and
 //
-//     s = (x + y) / L - 1,  d = (x - y) / L
+//     cs = (cx + cy) / L,  cd = (cx - cy) / L
+//     s = ((x - cx) + (y - cy)) / L,  d = ((x - cx) - (y - cy)) / L
 //
-// (zero padding is s = -1, d = 0) and E[.] the windowed mean,
+// (zero padding is s = -cs, d = -cd) and E[.] the windowed mean,
 //
-//     ms = E[s] + 1, md = E[d], vs = E[s^2] - E[s]^2, vd = E[d^2] - E[d]^2
+//     ms = E[s] + cs, md = E[d] + cd, vs = E[s^2] - E[s]^2, vd = E[d^2] - E[d]^2
 //     u = md^2 / (ms^2 + md^2 + 2 K1^2),  w = vd / (vs + vd + 2 K2^2)
 //     SSIM = (1 - 2u)(1 - 2w),  1 - SSIM = 2 (u (1 - 2w) + w)
 //
 // The textbook form subtracts numbers of the size of x^2 to find a variance; this one
-// subtracts nothing large from anything large near the middle of the range, and gives
+// subtracts nothing large from anything large, wherever the pixels lie, and gives
 // exactly 1 for identical images. Dividing by L first keeps every data range in
 // float32.
 //
@@ -34,6 +36,7 @@ namespace jax_fused_ssim {
 
 template <typename T>
 struct Constants {
+  T data_range;    // L
   T w_over_range;  // w / L
   T two_c1;        // 2 K1^2
   T two_c2;        // 2 K2^2
@@ -41,8 +44,15 @@ struct Constants {
 
 template <typename T>
 JFS_HOST_DEVICE Constants<T> constants(double data_range, double k1, double k2) {
-  return {T(outermost_tap<T>() / data_range), T(2 * k1 * k1), T(2 * k2 * k2)};
+  return {T(data_range), T(outermost_tap<T>() / data_range), T(2 * k1 * k1),
+          T(2 * k2 * k2)};
 }
+
+// What was subtracted from s and d: cs and cd.
+template <typename T>
+struct Centre {
+  T s, d;
+};
 
 template <typename V>
 struct SumDifference {
@@ -61,11 +71,13 @@ JFS_HOST_DEVICE auto multiply_add(A a, B b, C c) {
 #endif
 }
 
-// Times w.
+// Times w. No product is a term of a sum, which a compiler could fuse: identical images
+// have no difference.
 template <typename V, typename T>
-JFS_HOST_DEVICE SumDifference<V> sum_difference(V x, V y, T w_over_range) {
-  return {multiply_add(x + y, w_over_range, -outermost_tap<T>()),
-          (x - y) * w_over_range};
+JFS_HOST_DEVICE SumDifference<V> sum_difference(V x, V y, V centre_x, V centre_y,
+                                                T w_over_range) {
+  const V a = x - centre_x, b = y - centre_y;
+  return {(a + b) * w_over_range, (a - b) * w_over_range};
 }
 
 // Windowed means of s, d, s^2, d^2.
@@ -109,19 +121,21 @@ JFS_HOST_DEVICE float reciprocal(float v) {
 // What the value and the derivatives have in common.
 template <typename V>
 struct Terms {
-  V ms, r2, mr, u, w, e;
+  V ms, md, r2, mr, u, w, e;
 
   template <typename T>
-  JFS_HOST_DEVICE Terms(const Moments<V>& m, const Constants<T>& c) {
-    ms = m.s + T(1);
+  JFS_HOST_DEVICE Terms(const Moments<V>& m, const Centre<T>& centre,
+                        const Constants<T>& c) {
+    ms = m.s + centre.s;
+    md = m.d + centre.d;
     const V vs = multiply_add(-m.s, m.s, m.ss);
     const V vd = multiply_add(-m.d, m.d, m.dd);
-    const V r1 = reciprocal(multiply_add(ms, ms, multiply_add(m.d, m.d, c.two_c1)));
+    const V r1 = reciprocal(multiply_add(ms, ms, multiply_add(md, md, c.two_c1)));
     // The sum and not each variance: flooring rounding noise at zero would give it a
     // positive mean, which a mean over a flat region shows.
     r2 = reciprocal(at_least_zero(vs + vd) + c.two_c2);
-    mr = m.d * r1;
-    u = m.d * mr;
+    mr = md * r1;
+    u = md * mr;
     w = vd * r2;
     e = multiply_add(T(-2), w, T(1));
   }
@@ -136,8 +150,9 @@ struct Terms {
 };
 
 template <typename V, typename T>
-JFS_HOST_DEVICE V half_dissimilarity(const Moments<V>& m, const Constants<T>& c) {
-  return Terms<V>(m, c).half_dissimilarity(T(1));
+JFS_HOST_DEVICE V half_dissimilarity(const Moments<V>& m, const Centre<T>& centre,
+                                     const Constants<T>& c) {
+  return Terms<V>(m, centre, c).half_dissimilarity(T(1));
 }
 
 // Derivatives of SSIM at one map pixel, all divided by kDerivativeScale:
@@ -186,7 +201,7 @@ JFS_HOST_DEVICE SummedDerivatives<V> summed_derivatives(const Moments<V>& m,
   const V pr = multiply_add(T(-2), t.u, one) * t.r2;
   const V ss = pr * t.w;
   const V dd = multiply_add(pr, t.w, -pr);
-  const V both = t.e * t.mr * multiply_add(t.mr, t.ms + m.d, -one);
+  const V both = t.e * t.mr * multiply_add(t.mr, t.ms + t.md, -one);
   return {multiply_add(-m.d, dd, multiply_add(-m.s, ss, both)), ss, dd};
 }
 

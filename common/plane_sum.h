@@ -11,8 +11,7 @@
 
 namespace jax_fused_ssim {
 
-// All zero bytes is the empty sum. Arrays of these are what the FFI operand
-// `accumulators` holds: kPlaneSumWords 32-bit words a plane.
+// All zero bytes is the empty sum.
 struct PlaneSum {
   unsigned long long coarse;
   unsigned long long fine;
@@ -20,7 +19,9 @@ struct PlaneSum {
   unsigned int unused;
 };
 
-constexpr int kPlaneSumWords = sizeof(PlaneSum) / sizeof(unsigned int);
+// 32-bit words a plane of what an op has for scratch: the PlaneSums of all planes, and
+// behind them two floats a plane for what CUDA kernels subtract (cuda/centre.cuh).
+constexpr int kScratchWords = sizeof(PlaneSum) / sizeof(unsigned int) + 2;
 
 // One term, ready to be added member by member.
 JFS_HOST_DEVICE PlaneSum plane_sum_term(double value) {

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "common/formula.h"
+#include "cpu/centre.h"
 #include "cpu/convolve.h"
 #include "cpu/folded.h"
 #include "cpu/rows.h"
@@ -72,8 +73,8 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
   images.next();
   for (int k = 0; k < kBatch; ++k) {
     if (row + k < used.begin || row + k >= used.end) continue;
-    load_row(work, row + k, col, n, w_over_range, reinterpret_cast<E*>(scratch.room),
-             scratch.s, scratch.d);
+    load_row(work, row + k, col, n, w_over_range, scratch.centre_x, scratch.centre_y,
+             reinterpret_cast<E*>(scratch.room), scratch.s, scratch.d);
     fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
     fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
   }
@@ -101,12 +102,14 @@ struct Value {
   const int64_t out_n = (work.cols.end - work.cols.begin) * work.channels;
   const int64_t in_n = out_n + 2 * kRadius * work.channels;
   const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
+  const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const Folded<T> folded{in_n, work.channels};
   Pieces<T> pieces{work.scratch};
   Scratch<T> scratch{folded, pieces};
   const Between<T, kMoments> between = {scratch.between};
 
   void run() {
+    centres.repeat(work.channels, folded.elements(), scratch);
     fold_mask(0, out_n, folded, scratch.s, scratch.own);
     const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
     const int64_t first = in_rows.begin - kSpare;
@@ -126,7 +129,7 @@ struct Value {
       for (int k = 0; k < rows; ++k) {
         const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col,
                                channel * folded.length);
-        map_row(next, k, column);
+        map_row(next, k, column, centres.of_means[channel]);
       }
     }
     for (int k = 0; k < rows; ++k) {
@@ -140,7 +143,8 @@ struct Value {
   }
 
   // One channel, which begins at `column`.
-  void map_row(const Prefetch<E>& next, int row, int64_t column) {
+  void map_row(const Prefetch<E>& next, int row, int64_t column,
+               const Centre<T>& centre) {
     T* const half = scratch.half.row(row) + column * kLanes<T>;
     const T* const own = scratch.own + column * kLanes<T>;
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
@@ -149,7 +153,7 @@ struct Value {
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
-        store(half + at, select(own + at, half_dissimilarity(m[i], c)));
+        store(half + at, select(own + at, half_dissimilarity(m[i], centre, c)));
       });
     }
   }
@@ -174,6 +178,7 @@ struct Gradient {
   const int64_t mid_n = out_n + 2 * kRadius * channels;
   const int64_t in_n = mid_n + 2 * kRadius * channels;
   const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
+  const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const T factor = gradient_factor<T>(work.scale, work.data_range);
   const Folded<T> folded{in_n, channels};
   Pieces<T> pieces{work.scratch};
@@ -185,6 +190,7 @@ struct Gradient {
   const Range inside_cols = elements_inside(work, work.centre_cols, first_col, mid_n);
 
   void run() {
+    centres.repeat(work.channels, folded.elements(), scratch);
     const auto [begin, end] = inside_cols;
     fold_mask(begin, end, folded, scratch.s, scratch.inside);
     // Those that this task sums.
@@ -228,9 +234,9 @@ struct Gradient {
         const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col - kRadius,
                                channel * folded.length);
         if (work.cotangent) {
-          derivative_row<true>(next, k, column);
+          derivative_row<true>(next, k, column, centres.of_means[channel]);
         } else {
-          derivative_row<false>(next, k, column);
+          derivative_row<false>(next, k, column, centres.of_means[channel]);
         }
       }
     }
@@ -250,7 +256,8 @@ struct Gradient {
   }
 
   template <bool kWeighted>
-  void derivative_row(const Prefetch<E>& next, int row, int64_t column) {
+  void derivative_row(const Prefetch<E>& next, int row, int64_t column,
+                      const Centre<T>& centre) {
     constexpr int64_t kColumn = Ring<T, kMaps>::kColumn;
     T* const out = scratch.maps.row(0, row) + column * kColumn;
     T* const half = scratch.half.row(row) + column * kLanes<T>;
@@ -268,7 +275,7 @@ struct Gradient {
           store(out + (j + i) * kColumn + map * kBatch * kLanes<T>,
                 select(inside + at, v));
         };
-        const Terms<V> t(m[i], c);
+        const Terms<V> t(m[i], centre, c);
         if constexpr (!kWeighted) {
           store(half + at, select(own + at, t.half_dissimilarity(T(1))));
         }

@@ -74,43 +74,42 @@ JFS_INLINE void for_vectors(int64_t count, Body body, Tail tail) {
 
 // The sum and difference of the images in a row, n elements from column `col` on; zeros
 // of the images outside. Writes whole vectors, past the n-th element too. `room` is for
-// two rows.
+// two rows; the centres are those of the elements.
 template <typename E>
 void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
-              Compute<E> w_over_range, E* room, Compute<E>* s, Compute<E>* d) {
+              Compute<E> w_over_range, const Compute<E>* centre_x,
+              const Compute<E>* centre_y, E* room, Compute<E>* s, Compute<E>* d) {
   using T = Compute<E>;
+  using V = Vec<T>;
   using IO = Lanes<E, kLanes<T>>;
   const bool inside = row >= 0 && row < work.height;
   const auto [begin, end] = elements_inside(work, {0, inside ? work.width : 0}, col, n);
-  const auto outside = sum_difference(T(0), T(0), w_over_range);
-  fill(s, 0, begin, outside.s);
-  fill(d, 0, begin, outside.d);
+  auto put = [&](V x, V y, int64_t i) {
+    const auto v = sum_difference(x, y, load<V>(centre_x + i), load<V>(centre_y + i),
+                                  w_over_range);
+    store(s + i, v.s);
+    store(d + i, v.d);
+  };
+  // In order, as each overwrites what the one before wrote too much.
+  for (int64_t i = 0; i < begin; i += kLanes<T>) put(V{}, V{}, i);
   if (begin < end) {
     const int64_t first = col + begin / work.channels, count = end - begin;
     const E* x = pixel_at<E>(work, work.img1, row, first, work.width);
     const E* y = pixel_at<E>(work, work.img2, row, first, work.width);
     x = gather(work, x, count, room);
     y = gather(work, y, count, room + count);
-    T* const out_s = s + begin;
-    T* const out_d = d + begin;
-    auto convert = [&](const E* px, const E* py, int64_t i) {
-      const auto v = sum_difference(IO::read(px), IO::read(py), w_over_range);
-      store(out_s + i, v.s);
-      store(out_d + i, v.d);
-    };
     for_vectors<kLanes<T>>(
-        count, [&](int64_t i) { convert(x + i, y + i, i); },
+        count, [&](int64_t i) { put(IO::read(x + i), IO::read(y + i), begin + i); },
         [&](int64_t i, int64_t rest) {
           // Whole vectors here too, through copies: reading past the image is not
           // allowed.
           E px[kLanes<T>] = {}, py[kLanes<T>] = {};
           __builtin_memcpy(px, x + i, rest * sizeof(E));
           __builtin_memcpy(py, y + i, rest * sizeof(E));
-          convert(px, py, i);
+          put(IO::read(px), IO::read(py), begin + i);
         });
   }
-  fill(s, end, n, outside.s);
-  fill(d, end, n, outside.d);
+  for (int64_t i = end; i < n; i += kLanes<T>) put(V{}, V{}, i);
 }
 
 // Fetches a row of the images into the cache, bit by bit between the arithmetic on an

@@ -51,8 +51,10 @@ struct Scratch {
   T* between;
   T* s;  // rows in their natural order
   T* d;
-  T* room;  // two of images' elements
-  T* own;   // mask, folded
+  T* room;      // two of images' elements
+  T* centre_x;  // of the elements of a row
+  T* centre_y;
+  T* own;  // mask, folded
   Rows<T> half;
 
   Scratch(const Folded<T>& folded, Pieces<T>& pieces) {
@@ -62,6 +64,8 @@ struct Scratch {
     s = pieces.take(row);
     d = pieces.take(row);
     room = pieces.take(2 * row);
+    centre_x = pieces.take(row);
+    centre_y = pieces.take(row);
     own = pieces.take(row);
     half = {pieces.take(kBatch * row), row};
   }

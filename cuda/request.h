@@ -17,15 +17,17 @@ struct Request {
   const void* img1 = nullptr;
   const void* img2 = nullptr;
   const void* cotangent = nullptr;
-  // Receives the sums of 1 - SSIM. The launch before clears it: see cuda/launch.cuh.
+  // Receives the sums of 1 - SSIM. A launch before clears it: see cuda/launch.cuh.
   PlaneSum* accumulators = nullptr;
+  float2* offsets = nullptr;  // scratch for cuda/strip_centre.cuh
   void* map = nullptr;
   void* grad1 = nullptr;
   void* grad2 = nullptr;  // only with grad1
 };
 
-// cuda/tile.cuh: any request. Defined for __half, __nv_bfloat16, float and double, each
-// in a file of its own so that they build side by side.
+// cuda/tile.cuh: any request, with accumulators that are being cleared. Defined for
+// __half, __nv_bfloat16, float and double, each in a file of its own so that they build
+// side by side.
 template <typename Element>
 cudaError_t launch_tile(cudaStream_t stream, const Device& device,
                         const Request& request);
@@ -34,7 +36,7 @@ cudaError_t launch_tile(cudaStream_t stream, const Device& device,
 enum class Fit { kImpossible, kPossible, kBest };
 template <typename Element>
 Fit strip_fit(const Request& request, const Device& device);
-// Only what fits.
+// Only what fits. Clears the accumulators.
 template <typename Element>
 cudaError_t launch_strip(cudaStream_t stream, const Device& device,
                          const Request& request);

@@ -2,7 +2,8 @@
 //
 // A sum is three launches: clear one accumulator a plane, let the main kernel add to
 // them with integer atomics (common/plane_sum.h), convert them. They overlap
-// (cuda/launch.cuh): the main kernel needs the accumulators at its end only.
+// (cuda/launch.cuh): tiles need the accumulators at their end only. Strips have them
+// cleared by a launch that they need anyway (cuda/strip_centre.cuh).
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -19,6 +20,13 @@
 
 namespace jax_fused_ssim::cuda {
 namespace {
+
+constexpr int kThreads = 128;
+
+Grid grid_of(int64_t planes) {
+  constexpr int64_t kMostBlocks = 1 << 20;
+  return {std::min((planes + kThreads - 1) / kThreads, kMostBlocks), kThreads};
+}
 
 __global__ void clear_sums(PlaneSum* accumulators, int64_t planes) {
   let_next_launch_begin();
@@ -40,6 +48,18 @@ __global__ void finish_sums(const PlaneSum* accumulators, int64_t planes, double
   }
 }
 
+template <typename Element>
+cudaError_t launch_cleared_tile(cudaStream_t stream, const Device& device,
+                                const Request& request) {
+  if (request.accumulators) {
+    const int64_t planes = request.problem.planes();
+    const cudaError_t error = launch(stream, device, false, clear_sums, grid_of(planes),
+                                     request.accumulators, planes);
+    if (error != cudaSuccess) return error;
+  }
+  return launch_tile<Element>(stream, device, request);
+}
+
 // Map, gradients and sums are bitwise the same from both kernels, so the choice may
 // depend on the size of the batch. For tests, JAX_FUSED_SSIM_CUDA_KERNEL=tile or =strip
 // takes that one wherever it is possible; other values mean nothing.
@@ -53,7 +73,7 @@ cudaError_t launch_main(cudaStream_t stream, const Device& device,
     if (!std::strcmp(wanted, "strip")) fit = Fit::kBest;
   }
   if (fit == Fit::kBest) return launch_strip<Element>(stream, device, request);
-  return launch_tile<Element>(stream, device, request);
+  return launch_cleared_tile<Element>(stream, device, request);
 }
 
 cudaError_t launch_main(cudaStream_t stream, const Device& device, DType dtype,
@@ -66,7 +86,7 @@ cudaError_t launch_main(cudaStream_t stream, const Device& device, DType dtype,
     case DType::kF32:
       return launch_main<float>(stream, device, request);
     case DType::kF64:
-      return launch_tile<double>(stream, device, request);
+      return launch_cleared_tile<double>(stream, device, request);
   }
   return cudaErrorInvalidValue;
 }
@@ -75,19 +95,13 @@ cudaError_t run(cudaStream_t stream, DType dtype, const Request& request, void* 
   Device device;
   cudaError_t error = Device::current(stream, &device);
   if (error != cudaSuccess) return error;
+  error = launch_main(stream, device, dtype, request);
   PlaneSum* const accumulators = request.accumulators;
-  if (!accumulators) return launch_main(stream, device, dtype, request);
+  if (error != cudaSuccess || !accumulators) return error;
 
   const int64_t planes = request.problem.planes();
   const double scale = request.problem.scale;
-  constexpr int kThreads = 128;
-  constexpr int64_t kMostBlocks = 1 << 20;
-  const Grid grid = {std::min((planes + kThreads - 1) / kThreads, kMostBlocks),
-                     kThreads};
-  error = launch(stream, device, false, clear_sums, grid, accumulators, planes);
-  if (error != cudaSuccess) return error;
-  error = launch_main(stream, device, dtype, request);
-  if (error != cudaSuccess) return error;
+  const Grid grid = grid_of(planes);
   if (dtype == DType::kF64) {
     return launch(stream, device, true, finish_sums<double>, grid, accumulators, planes,
                   scale, static_cast<double*>(sums));
@@ -96,43 +110,46 @@ cudaError_t run(cudaStream_t stream, DType dtype, const Request& request, void* 
                 scale, static_cast<float*>(sums));
 }
 
-Request request_for(const Problem& problem, const Images& images) {
+Request request_for(const Problem& problem, const Images& images, void* scratch) {
   Request request;
   request.problem = problem;
   request.img1 = images.img1;
   request.img2 = images.img2;
+  // Behind the accumulators of all planes.
+  request.offsets =
+      reinterpret_cast<float2*>(static_cast<PlaneSum*>(scratch) + problem.planes());
   return request;
 }
 
 }  // namespace
 
 cudaError_t ssim_sum(cudaStream_t stream, const Problem& problem, const Images& images,
-                     PlaneSum* accumulators, void* sums) {
-  return ssim_sum_grad(stream, problem, images, accumulators, sums, nullptr, nullptr);
+                     void* scratch, void* sums) {
+  return ssim_sum_grad(stream, problem, images, scratch, sums, nullptr, nullptr);
 }
 
 cudaError_t ssim_sum_grad(cudaStream_t stream, const Problem& problem,
-                          const Images& images, PlaneSum* accumulators, void* sums,
-                          void* grad1, void* grad2) {
+                          const Images& images, void* scratch, void* sums, void* grad1,
+                          void* grad2) {
   if (problem.planes() == 0) return cudaSuccess;
-  Request request = request_for(problem, images);
-  request.accumulators = accumulators;
+  Request request = request_for(problem, images, scratch);
+  request.accumulators = static_cast<PlaneSum*>(scratch);
   request.grad1 = grad1;
   request.grad2 = grad2;
   return run(stream, images.dtype, request, sums);
 }
 
 cudaError_t ssim_map(cudaStream_t stream, const Problem& problem, const Images& images,
-                     void* map) {
-  Request request = request_for(problem, images);
+                     void* scratch, void* map) {
+  Request request = request_for(problem, images, scratch);
   request.map = map;
   return run(stream, images.dtype, request, nullptr);
 }
 
 cudaError_t ssim_map_grad(cudaStream_t stream, const Problem& problem,
-                          const Images& images, const void* cotangent, void* grad1,
-                          void* grad2) {
-  Request request = request_for(problem, images);
+                          const Images& images, void* scratch, const void* cotangent,
+                          void* grad1, void* grad2) {
+  Request request = request_for(problem, images, scratch);
   request.cotangent = cotangent;
   request.grad1 = grad1;
   request.grad2 = grad2;

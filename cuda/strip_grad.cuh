@@ -23,6 +23,7 @@
 
 #include "common/formula.h"
 #include "cuda/predicated.cuh"
+#include "cuda/strip_centre.cuh"
 #include "cuda/strip_cotangent.cuh"
 #include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
@@ -54,7 +55,6 @@ struct GradStrip {
   static constexpr int kPast = (kMap - kRadius) % 4;
   static constexpr int kLost = 3;
   static constexpr bool kWritesImage = true;
-  static constexpr int kGap = 2 * kRadius;
   static constexpr int kHaloRows = 4 * kRadius;
   static_assert(kOut % 4 == 0 && kMap - kRadius >= 0, "gradients are stored in fours");
 
@@ -76,10 +76,11 @@ struct GradStrip {
   static constexpr int kMapStep = kStepRows * kMapRow;
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
-  // What measured faster: Loading<>'s halo row, and whether stage 2 begins with a row
-  // before it stores the gradients of the one above.
-  static constexpr int kHaloRow = kGradients == 2 && !Loader::kInterleaved ? 0 : 1;
-  static constexpr bool kBeginsRowsEarly = kGradients == 2 && Loader::kInterleaved;
+  // What measured faster: Loading<>'s halo row, where its offsets are, and whether
+  // stage 2 begins with a row before it stores the gradients of the one above.
+  static constexpr int kHaloRow = (kGradients == 2) == Loader::kInterleaved ? 1 : 0;
+  static constexpr bool kKeepsOffsets = kGradients == 2;
+  static constexpr bool kBeginsRowsEarly = kGradients == 1 && Loader::kInterleaved;
 
   // For cuda/strip_store.cuh.
   using Output = float;
@@ -96,7 +97,8 @@ struct GradStrip {
   }
 
   static constexpr int kStripBytes =
-      kRingBytes + kMapBytes + kStagedBytes + Loader::kCopyBytes;
+      kRingBytes + kMapBytes + kStagedBytes + Loader::kCopyBytes +
+      Kept<Loader::kPairs, kThreads, kKeepsOffsets>::kBytes;
   static constexpr int kBytes = kStrips * kStripBytes;
 
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
@@ -128,6 +130,7 @@ struct GradPiece {
   float* maps;
   float* staged;
   unsigned char* copies;
+  unsigned char* kept;
   int strip;   // of the block
   int thread;  // of the stage
   int group, channel, offset;
@@ -201,6 +204,9 @@ __device__ __forceinline__ void stage1(
       reinterpret_cast<const char*>(p.ring + p.offset + Strip::kMap - kRadius);
   char* const maps = reinterpret_cast<char*>(p.maps + p.offset);
 
+  wait_for_launch_before();
+  const Centre<float> centre =
+      centre_of_map_group(job, p.origin, Strip::kMap + kGroup * p.group, p.channel);
   if constexpr (Loader::kMeetsAtStart) meet<Strip>(p.strip);
 #pragma unroll 1
   for (int step = 0; step < p.steps; ++step) {
@@ -220,8 +226,8 @@ __device__ __forceinline__ void stage1(
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
         const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
-        const Constants<float> c = {0, c1[i], c2[i]};
-        const Terms<float> terms(m, c);
+        const Constants<float> c = {0, 0, c1[i], c2[i]};
+        const Terms<float> terms(m, centre, c);
         if constexpr (kSums) sum.add(i, terms, unit);
         if constexpr (Strip::kGradients == 1) {
           const auto g = summed_derivatives(m, terms, 1.0f);
@@ -260,8 +266,10 @@ template <typename Strip>
 __device__ __forceinline__ void stage2(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
   using Loader = typename Strip::Loader;
-  StripLoading<Strip> loading(job, p.ring, p.copies, p.thread, p.origin,
+  StripLoading<Strip> loading(job, p.ring, p.copies, p.kept, p.thread, p.origin,
                               p.first_channel, p.first_row, p.end + 2 * kRadius);
+  loading.begin(job);
+  wait_for_launch_before();
 
   const int first_row = p.first_gradient_row() + kWarmUp * kStepRows;
   OutputStore<Strip> gradients(job, p.staged, p.thread, gradient_target(job, p), true,
@@ -287,7 +295,7 @@ __device__ __forceinline__ void stage2(
 #pragma unroll
   for (int k = 0; k < Strip::kMaps; ++k) filters[k].clear();
 
-  loading.start(job, [&] { meet<Strip>(p.strip); });
+  loading.start(job, p.origin, [&] { meet<Strip>(p.strip); });
 #pragma unroll 1
   for (int step = 0; step < kWarmUp; ++step) {
     meet<Strip>(p.strip);
@@ -383,6 +391,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   p.maps = reinterpret_cast<float*>(mine + Strip::kRingBytes);
   p.staged = reinterpret_cast<float*>(mine + Strip::kRingBytes + Strip::kMapBytes);
   p.copies = mine + Strip::kRingBytes + Strip::kMapBytes + Strip::kStagedBytes;
+  p.kept = p.copies + Loader::kCopyBytes;
 
   if (!second) {
     constexpr int kRows = 2 * kStepRows * Strip::kMaps;

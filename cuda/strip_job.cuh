@@ -79,6 +79,7 @@ struct StripJob {
   const Element* img2;
   const Element* cotangent;
   PlaneSum* accumulators;
+  float2* offsets;  // of every plane: cuda/strip_centre.cuh
   Element* map;
   float* grad1;
   float* grad2;
@@ -229,7 +230,6 @@ class PixelSum {
   // By a whole warp; `plane` is -1 for a thread that has none.
   __device__ __forceinline__ void flush(PlaneSum* accumulators, int64_t plane) const {
     constexpr unsigned int kAll = 0xffffffffu;
-    wait_for_launch_before();
     const bool not_finite = !isfinite(w_);
     unsigned int waiting = __ballot_sync(kAll, plane >= 0);
     while (waiting) {

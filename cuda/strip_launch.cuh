@@ -11,6 +11,7 @@
 #include "cuda/job.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/request.h"
+#include "cuda/strip_centre.cuh"
 #include "cuda/strip_grad.cuh"
 #include "cuda/strip_load_interleaved.cuh"
 #include "cuda/strip_load_planar.cuh"
@@ -107,6 +108,14 @@ struct Strips {
   int64_t pitch, rows, count;  // count: along the virtual row
   int groups, parts, part_channels;
 
+  // From one image to the next: four aligned pixels of the gap are seen by windows of
+  // one of the two alone, which have kRadius pixels of it each. A width that is aligned
+  // to 32 bytes, the piece that memory is read in, gives a pitch that is.
+  static int64_t pitch_of(int64_t width) {
+    constexpr int64_t kHalf = (kRadius + kGroup - 1) / kGroup * kGroup;
+    return (width + kRadius + kGroup - 1) / kGroup * kGroup + kHalf;
+  }
+
   template <typename Strip>
   static Strips of(const Problem& problem) {
     Strips strips;
@@ -114,7 +123,7 @@ struct Strips {
     strips.part_channels = std::min(channels, kGroup);
     strips.parts = (channels + kGroup - 1) / kGroup;
     strips.groups = Strip::Loader::groups(strips.part_channels);
-    strips.pitch = (problem.width + Strip::kGap + kGroup - 1) / kGroup * kGroup;
+    strips.pitch = pitch_of(problem.width);
     strips.rows = Strip::kWritesImage ? problem.height : problem.map_height();
     const int64_t pixels = (problem.images - 1) * strips.pitch + problem.width;
     strips.count = Strip::strips(pixels, kGroup * strips.groups);
@@ -179,6 +188,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
 
   StripJob<Element> job;
   fill_job(job, request);
+  job.offsets = request.offsets;
   job.images = problem.images;
   job.pitch = Divisor(static_cast<int>(strips.pitch));
   job.row_size = problem.width * problem.channels;
@@ -204,10 +214,12 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   if (strips.count * strips.rows == 0) return cudaSuccess;
   job.cut = cut_of<Strip>(strips, device);
 
+  const cudaError_t error = launch_prepare(stream, device, job);
+  if (error != cudaSuccess) return error;
+
   const Grid grid = {(job.cut.ranges * job.parts + Strip::kStrips - 1) / Strip::kStrips,
                      Strip::kBlockThreads, Strip::kBytes};
-  return launch(stream, device, request.accumulators != nullptr, Strip::kernel(), grid,
-                job);
+  return launch(stream, device, true, Strip::kernel(), grid, job);
 }
 
 template <typename Element>

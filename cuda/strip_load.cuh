@@ -15,7 +15,9 @@
 
 #include <cstdint>
 
+#include "cuda/kept.cuh"
 #include "cuda/predicated.cuh"
+#include "cuda/strip_centre.cuh"
 #include "cuda/strip_job.cuh"
 
 namespace jax_fused_ssim::cuda {
@@ -118,17 +120,22 @@ struct CopySource {
 };
 
 // The loading thread of a strip whose ring has kSlots steps:
-//     start(job, meet)     before the first step; `meet` is the barrier of those who
-//                          load. Its rows are formed then, the others under way.
+//     begin(job)           sets the first copies under way
+//     start(job, strip, meet)
+//                          before the first step, whose rows are formed then; `meet` is
+//                          the barrier of those who load
 //     copy(job)            in every step, after its barrier
 //     read(r, row)         in row r of a step: of the next step's row what was copied,
 //     write(job, r, row)   and s and d of that; in row kHaloRow also of the halo
 // Apart because a thread waits long for what it reads, and longer behind what others
 // write: best is to ask for something else between the two.
-template <typename Loader, int kSlots, int kHaloRow>
+//
+// kKept: whether it keeps the offsets of its pixels in shared memory, at `kept`.
+template <typename Loader, int kSlots, int kHaloRow, bool kKept>
 class Loading;
 template <typename Strip>
-using StripLoading = Loading<typename Strip::Loader, Strip::kSlots, Strip::kHaloRow>;
+using StripLoading = Loading<typename Strip::Loader, Strip::kSlots, Strip::kHaloRow,
+                             Strip::kKeepsOffsets>;
 
 // All rows of a step at once.
 template <typename Loading, typename Job>

@@ -28,7 +28,8 @@ class InterleavedLoader {
   static constexpr bool kVectors = kAligned;
   static constexpr bool kInterleaved = true;
   static constexpr bool kMeetsAtStart = true;
-  static constexpr bool kInPlace = false;  // dealt out to another ring
+  static constexpr int kPairs = kGroup + 1;  // of offsets
+  static constexpr bool kInPlace = false;    // dealt out to another ring
   static constexpr int kThreads = kThreads_;
   static constexpr int kAhead = kAhead_;
   static constexpr int kMaxChannels = 4;
@@ -95,45 +96,58 @@ class InterleavedLoader {
 };
 
 template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots,
-          int kHaloRow>
-class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots,
-              kHaloRow> {
+          int kHaloRow, bool kKept>
+class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRow,
+              kKept> {
  public:
   using Loader = InterleavedLoader<Element, kAligned, kThreads, kAhead>;
 
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
-                                     unsigned char* copies, int thread,
-                                     const Place& strip, int first_channel, int row,
-                                     int end)
+                                     unsigned char* copies, unsigned char* kept,
+                                     int thread, const Place& strip, int first_channel,
+                                     int row, int end)
       : ring_(reinterpret_cast<unsigned char*>(ring)),
         copies_(copies),
         thread_(thread),
+        first_channel_(first_channel),
         copies_more_(thread < kStepRows * kMoreUnits &&
                      kGroup * more_unit() < elements(job)),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
         from_(job, Loader::unit(job, strip, 0, thread, first_channel), row),
         more_from_(job, Loader::unit(job, strip, 0, more_unit(), first_channel),
-                   row + more_copy_row()) {
+                   row + more_copy_row()),
+        offsets_(kept, thread) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       to_[i] = Loader::place_in_row(job, kGroup * thread + i);
     }
     // Who has no more to deal out repeats the first of its own: a condition in the loop
     // would become a branch.
-    constexpr int kMore = kGroup * kMoreUnits;
     static_assert(kStepRows * kMore <= kThreads, "a thread deals out one more");
-    const int last = kGroup * kThreads + thread % kMore;
-    const int more = last < elements(job) ? last : kGroup * thread;
+    const int more = more_element(job);
     const int more_row = thread / kMore % kStepRows;
     more_to_ = more_row * Loader::kRowFloats + Loader::place_in_row(job, more);
     more_read_ = (more_row * Loader::kCopyRow + more) * kSize;
   }
 
-  template <typename Meet>
-  __device__ __forceinline__ void start(const StripJob<Element>& job,
-                                        const Meet& meet) {
+  __device__ __forceinline__ void begin(const StripJob<Element>& job) {
 #pragma unroll
     for (int i = 0; i < kAhead + 1; ++i) copy(job);
+  }
+
+  template <typename Meet>
+  __device__ __forceinline__ void start(const StripJob<Element>& job,
+                                        const Place& strip, const Meet& meet) {
+    const auto of_element = [&](int element) {
+      const int column = element / job.part_channels;
+      const int channel = element - column * job.part_channels;
+      return offsets_of_pixel(job, strip, column, first_channel_ + channel);
+    };
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      offsets_.put(i, of_element(kGroup * thread_ + i));
+    }
+    offsets_.put(kGroup, of_element(more_element(job)));
     wait_for_copies<kAhead>();
     meet();
     form_step(*this, job);
@@ -179,13 +193,21 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots,
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     float* const s = to + r * Loader::kRowFloats;
 #pragma unroll
-    for (int i = 0; i < kGroup; ++i) {
-      const auto v = sum_difference(row.x[i], row.y[i], job.constants.w_over_range);
-      s[to_[i]] = v.s;
-      s[Loader::kPitch + to_[i]] = v.d;
+    for (int k = 0; k < kGroup; k += 2) {
+      const float4 offsets = offsets_.get_two(k);
+#pragma unroll
+      for (int i = k; i < k + 2; ++i) {
+        const float2 own = i == k ? make_float2(offsets.x, offsets.y)
+                                  : make_float2(offsets.z, offsets.w);
+        const auto v =
+            sum_difference(row.x[i], row.y[i], own, job.constants.w_over_range);
+        s[to_[i]] = v.s;
+        s[Loader::kPitch + to_[i]] = v.d;
+      }
     }
     if (r == kHaloRow) {
-      const auto v = sum_difference(row.more_x, row.more_y, job.constants.w_over_range);
+      const auto v = sum_difference(row.more_x, row.more_y, offsets_.get(kGroup),
+                                    job.constants.w_over_range);
       to[more_to_] = v.s;
       to[more_to_ + Loader::kPitch] = v.d;
     }
@@ -201,6 +223,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots,
   static constexpr int kSize = sizeof(Element);
   static constexpr int kImageBytes = Loader::kPitch * kSize;
   static constexpr int kMoreUnits = kHalo * Loader::kMaxChannels / kGroup;
+  static constexpr int kMore = kGroup * kMoreUnits;
 
   // What else a thread copies: a unit of a row, counted from the row's first.
   __device__ __forceinline__ int more_unit() const {
@@ -208,6 +231,11 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots,
   }
   __device__ __forceinline__ int more_copy_row() const {
     return thread_ / kMoreUnits % kStepRows;
+  }
+  // What else it deals out: an element of a row.
+  __device__ __forceinline__ int more_element(const StripJob<Element>& job) const {
+    const int last = kGroup * kThreads + thread_ % kMore;
+    return last < elements(job) ? last : kGroup * thread_;
   }
   // Of a row: those of all groups and of the halo.
   __device__ __forceinline__ static int elements(const StripJob<Element>& job) {
@@ -217,12 +245,15 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots,
   unsigned char* const ring_;
   unsigned char* const copies_;
   const int thread_;
+  const int first_channel_;
   const bool copies_more_;
   int to_[kGroup];  // floats into a row
   int more_to_;     // floats into a step
   int more_read_;   // bytes into a step
   RowSpan rows_;
   CopySource<Element> from_, more_from_;
+  // Of the elements of the thread's unit, and of what else it deals out.
+  Kept<Loader::kPairs, kThreads, kKept> offsets_;
   RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };

@@ -26,6 +26,7 @@ class PlanarLoader {
   static constexpr bool kVectors = kAligned;
   static constexpr bool kInterleaved = false;
   static constexpr bool kMeetsAtStart = false;
+  static constexpr int kPairs = 2;  // of offsets
   static constexpr int kThreads = kThreads_;
   static constexpr int kAhead = kAhead_;
   static constexpr bool kInPlace = std::is_same_v<Element, float>;
@@ -68,35 +69,40 @@ class PlanarLoader {
 };
 
 template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots,
-          int kHaloRow>
-class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRow> {
+          int kHaloRow, bool kKept>
+class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRow,
+              kKept> {
  public:
   using Loader = PlanarLoader<Element, kAligned, kThreads, kAhead>;
 
   // The strip's row begins at `strip`, its first step at image row `row`.
   // Rows from `end` on are not needed.
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
-                                     unsigned char* copies, int thread,
-                                     const Place& strip, int /*first_channel*/, int row,
-                                     int end)
+                                     unsigned char* copies, unsigned char* kept,
+                                     int thread, const Place& strip,
+                                     int /*first_channel*/, int row, int end)
       : ring_(reinterpret_cast<unsigned char*>(ring)),
         copies_(Loader::kInPlace ? ring_ : copies),
         thread_(thread),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
         from_(job, Loader::unit(job, strip, 0, thread, 0), row),
         halo_from_(job, Unit(job, strip, halo_copy_column(), 0, kHaloCopy),
-                   row + halo_copy_row()) {}
+                   row + halo_copy_row()),
+        offsets_(kept, thread) {}
 
-  // Before the first step: its rows are formed, the others under way. `meet` is the
-  // barrier of those who load.
-  template <typename Meet>
-  __device__ __forceinline__ void start(const StripJob<Element>& job, const Meet&) {
+  __device__ __forceinline__ void begin(const StripJob<Element>& job) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) copy(job);
+  }
+
+  template <typename Meet>
+  __device__ __forceinline__ void start(const StripJob<Element>& job,
+                                        const Place& strip, const Meet&) {
+    offsets_.put(0, offsets_of_pixel(job, strip, kGroup * thread_, 0));
+    offsets_.put(1, offsets_of_pixel(job, strip, halo_column(), 0));
     form_step(*this, job);
   }
 
-  // In every step, after the barrier.
   __device__ __forceinline__ void copy(const StripJob<Element>& job) {
     const uint32_t to = shared_address(copies_) + copy_at_.offset;
 #pragma unroll
@@ -132,9 +138,11 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
                                         const Row& row) {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     float s[kGroup], d[kGroup];
+    const float2 offsets = offsets_.get(0);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      const auto v = sum_difference(row.x[i], row.y[i], job.constants.w_over_range);
+      const auto v =
+          sum_difference(row.x[i], row.y[i], offsets, job.constants.w_over_range);
       s[i] = v.s;
       d[i] = v.d;
     }
@@ -202,7 +210,8 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
   }
   __device__ __forceinline__ void write_halo(const StripJob<Element>& job,
                                              const Row& row, float* to) {
-    const auto v = sum_difference(row.halo_x, row.halo_y, job.constants.w_over_range);
+    const auto v = sum_difference(row.halo_x, row.halo_y, offsets_.get(1),
+                                  job.constants.w_over_range);
     store_shared_if(halo_on(), halo_at(to), v.s);
     store_shared_if(halo_on(), halo_at(to) + kToD, v.d);
   }
@@ -217,6 +226,8 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
   const int thread_;
   RowSpan rows_;
   CopySource<Element> from_, halo_from_;
+  // Of the thread's columns, and of that of the halo.
+  Kept<Loader::kPairs, kThreads, kKept> offsets_;
   RingPosition<kCopySlots, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };

@@ -19,6 +19,7 @@
 
 #include "common/formula.h"
 #include "cuda/predicated.cuh"
+#include "cuda/strip_centre.cuh"
 #include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_load.cuh"
@@ -39,7 +40,9 @@ struct SumStrip {
   static constexpr int kBlocks = 256 / kThreads;  // on a multiprocessor
   static constexpr int kStrips = 1;               // of a block
   static constexpr int kSlots = 1 + Loader::kStepsAhead;
-  static constexpr int kHaloRow = kMap ? 1 : 0;  // Loading<>'s: what measured faster
+  // What measured faster: Loading<>'s halo row, and where its offsets are.
+  static constexpr int kHaloRow = kMap || Loader::kInterleaved ? 1 : 0;
+  static constexpr bool kKeepsOffsets = kMap || Loader::kInterleaved;
   static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
 
   // For cuda/strip_store.cuh.
@@ -56,7 +59,8 @@ struct SumStrip {
     return job.map_row_size;
   }
 
-  static constexpr int kBytes = kRingBytes + kStagedBytes + Loader::kCopyBytes;
+  static constexpr int kBytes = kRingBytes + kStagedBytes + Loader::kCopyBytes +
+                                Kept<Loader::kPairs, kThreads, kKeepsOffsets>::kBytes;
 
   // Pixels of a strip's row before the first one it computes. Sums: so many that the
   // window's reach is aligned for wide loads. Maps: so many that stores are.
@@ -64,7 +68,6 @@ struct SumStrip {
   static constexpr int kPast = kBefore - kRadius;
 
   static constexpr bool kWritesImage = false;  // but the map
-  static constexpr int kGap = 8;
   static constexpr int kHaloRows = 2 * kRadius;
 
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
@@ -118,6 +121,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   float* const ring = reinterpret_cast<float*>(shared);
   float* const staged = reinterpret_cast<float*>(shared + Strip::kRingBytes);
   unsigned char* const copies = shared + Strip::kRingBytes + Strip::kStagedBytes;
+  unsigned char* const kept = copies + Loader::kCopyBytes;
   const int thread = threadIdx.x;
   const float* const reach =
       ring + Loader::offset_of(job, thread) + Strip::kBefore - kRadius;
@@ -136,8 +140,16 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
         (piece.end - piece.begin + 2 * kRadius + kStepRows - 1) / kStepRows;
 
     __syncthreads();
-    StripLoading<Strip> loading(job, ring, copies, thread, origin, first_channel,
+    StripLoading<Strip> loading(job, ring, copies, kept, thread, origin, first_channel,
                                 first_row, piece.end + job.map_y + kRadius);
+    loading.begin(job);
+    wait_for_launch_before();
+    Centre<float> centre =
+        centre_of_map_group(job, origin, Strip::kBefore + kGroup * group, channel);
+    if constexpr (!kMap) {
+      pin(centre.s);
+      pin(centre.d);
+    }
 
     const MapGroup at(job, origin, Strip::kBefore + kGroup * group);
     float unit[kGroup];
@@ -155,7 +167,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     PixelSum sum;
     RowSpan out(-2 * kRadius, 0, piece.end - piece.begin);
     RingPosition<Strip::kSlots, Loader::kStepBytes> step_at(0);
-    loading.start(job, [] { __syncthreads(); });
+    loading.start(job, origin, [] { __syncthreads(); });
 #pragma unroll 1
     for (int step = 0; step < steps; ++step) {
       __syncthreads();
@@ -179,7 +191,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
 #pragma unroll
         for (int i = 0; i < kGroup; ++i) {
           const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
-          const Terms<float> terms(m, job.constants);
+          const Terms<float> terms(m, centre, job.constants);
           if constexpr (kMap) {
             map[i] = 1 - 2 * terms.half_dissimilarity(1.0f);
           } else {

@@ -27,6 +27,7 @@
 #include "common/formula.h"
 #include "common/plane_sum.h"
 #include "common/problem.h"
+#include "cuda/centre.cuh"
 #include "cuda/convolve.cuh"
 #include "cuda/element.cuh"
 #include "cuda/launch.cuh"
@@ -190,6 +191,8 @@ class Tile {
     const int64_t stride = kDown * job_.width * job_.channels;
     const Element* img1 = job_.img1 + offset.img1 + first;
     const Element* img2 = job_.img2 + offset.img2 + first;
+    const T sample = load_sample(job_, job_.img1 + offset.img1 + channel_,
+                                 job_.img2 + offset.img2 + channel_);
     T x[kSteps], y[kSteps];
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
@@ -199,11 +202,13 @@ class Tile {
       img1 += stride;
       img2 += stride;
     }
+    const Offsets<T> offsets = offsets_of_samples(sample, job_.constants);
+    centre_ = centre_of<T>(offsets);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       const int row = top + i * kDown;
       if (column < Layout::kImageWidth && row < Layout::kImageHeight) {
-        const auto v = sum_difference(x[i], y[i], job_.constants.w_over_range);
+        const auto v = sum_difference(x[i], y[i], offsets, job_.constants.w_over_range);
         s_[row * Layout::kImagePitch + column] = v.s;
         d_[row * Layout::kImagePitch + column] = v.d;
       }
@@ -271,7 +276,7 @@ class Tile {
       const int row = at.top + r;
       const bool in = column_in && y_.map.holds(row);
       const Moments<T> m = {moments[0][r], moments[1][r], moments[2][r], moments[3][r]};
-      const Terms<T> terms(m, job_.constants);
+      const Terms<T> terms(m, centre_, job_.constants);
       const T half = terms.half_dissimilarity(T(1));
       if (in && column_owned && owned(row, Shape::kHeight) && is_fresh(at, row)) {
         sum += TileSum<T>::of_pixel(half);
@@ -419,6 +424,7 @@ class Tile {
   const int thread_;
 
   int64_t image_, channel_;
+  Centre<T> centre_;
   Axis y_, x_;
 };
 

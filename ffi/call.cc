@@ -206,7 +206,7 @@ ffi::Error unpack(Op op, const ffi::RemainingArgs& args, const ffi::RemainingRet
   const bool sums = op == Op::kSum || op == Op::kSumGrad;
   const bool gradients = op == Op::kSumGrad || op == Op::kMapGrad;
   const size_t operands = op == Op::kMapGrad ? 3 : 2;
-  const size_t before = sums ? 2 : op == Op::kMap ? 1 : 0;
+  const size_t others = gradients && !sums ? 1 : 2;  // not gradients
 
   Attributes attributes = {};
   std::vector<Buffer> in, out;
@@ -215,8 +215,8 @@ ffi::Error unpack(Op op, const ffi::RemainingArgs& args, const ffi::RemainingRet
       error.failure()) {
     return error;
   }
-  if (auto error = get_buffers("results", rets, before + gradients,
-                               before + 2 * gradients, &out);
+  if (auto error = get_buffers("results", rets, others + gradients,
+                               others + 2 * gradients, &out);
       error.failure()) {
     return error;
   }
@@ -251,7 +251,7 @@ ffi::Error unpack(Op op, const ffi::RemainingArgs& args, const ffi::RemainingRet
   const int64_t c = problem.channels;
   const ffi::DataType wide = *dtype == DType::kF64 ? ffi::F64 : ffi::F32;
   const Shape planes = last ? joined(leading, {c}) : leading;
-  const Shape words = joined(planes, {kPlaneSumWords});
+  const Shape words = joined(planes, {kScratchWords});
   Shape image = joined(leading, {problem.height, problem.width});
   Shape map = joined(leading, {problem.map_height(), problem.map_width()});
   if (last) {
@@ -266,18 +266,15 @@ ffi::Error unpack(Op op, const ffi::RemainingArgs& args, const ffi::RemainingRet
     checked.emplace_back(check(what, b, type, shape), b.data);
     return b.data;
   };
-  if (sums) {
-    call->sums = result("sums", wide, planes);
-    call->accumulators =
-        static_cast<PlaneSum*>(result("accumulators", ffi::U32, words));
-  }
+  if (sums) call->sums = result("sums", wide, planes);
   if (op == Op::kMap) call->map = result("map", img1.dtype, map);
   if (op == Op::kMapGrad) {
     checked.emplace_back(check("cotangent", in[2], img1.dtype, map), nullptr);
     call->cotangent = in[2].data;
   }
   if (gradients) call->grad1 = result("gradient", wide, image);
-  if (next < out.size()) call->grad2 = result("second gradient", wide, image);
+  if (next + 1 < out.size()) call->grad2 = result("second gradient", wide, image);
+  call->scratch = result("scratch", ffi::U32, words);
   for (const auto& [error, data] : checked) {
     if (error.failure()) return error;
   }

@@ -18,17 +18,17 @@ struct Call {
   Images images;
   const void* cotangent = nullptr;
   void* sums = nullptr;
-  PlaneSum* accumulators = nullptr;
+  void* scratch = nullptr;
   void* map = nullptr;
   void* grad1 = nullptr;
   void* grad2 = nullptr;
 };
 
 // Operands: img1, img2, and for kMapGrad the cotangent. Results, in this order: sums
-// and accumulators for kSum and kSumGrad, the map for kMap, one gradient or two for
-// kSumGrad and kMapGrad. Attributes: data_range, k1, k2, scale (double), pad_y, pad_x,
-// channels_last (bool). InvalidArgument, with what was found and what was expected,
-// where anything does not fit.
+// for kSum and kSumGrad, the map for kMap, one gradient or two for kSumGrad and
+// kMapGrad, and scratch of kScratchWords words a plane. Attributes: data_range, k1, k2,
+// scale (double), pad_y, pad_x, channels_last (bool). InvalidArgument, with what was
+// found and what was expected, where anything does not fit.
 xla::ffi::Error unpack(Op op, const xla::ffi::RemainingArgs& args,
                        const xla::ffi::RemainingRets& rets,
                        const xla::ffi::Dictionary& attrs, Call* call);

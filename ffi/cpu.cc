@@ -17,10 +17,12 @@ namespace ffi = xla::ffi;
 template <Op op>
 void run(const cpu::Parallel& parallel, const Call& call) {
   if constexpr (op == Op::kSum) {
-    cpu::ssim_sum(parallel, call.problem, call.images, call.accumulators, call.sums);
+    cpu::ssim_sum(parallel, call.problem, call.images,
+                  static_cast<PlaneSum*>(call.scratch), call.sums);
   } else if constexpr (op == Op::kSumGrad) {
-    cpu::ssim_sum_grad(parallel, call.problem, call.images, call.accumulators,
-                       call.sums, call.grad1, call.grad2);
+    cpu::ssim_sum_grad(parallel, call.problem, call.images,
+                       static_cast<PlaneSum*>(call.scratch), call.sums, call.grad1,
+                       call.grad2);
   } else if constexpr (op == Op::kMap) {
     cpu::ssim_map(parallel, call.problem, call.images, call.map);
   } else {

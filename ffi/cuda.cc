@@ -17,16 +17,15 @@ namespace ffi = xla::ffi;
 template <Op op>
 cudaError_t run(cudaStream_t stream, const Call& call) {
   if constexpr (op == Op::kSum) {
-    return cuda::ssim_sum(stream, call.problem, call.images, call.accumulators,
-                          call.sums);
+    return cuda::ssim_sum(stream, call.problem, call.images, call.scratch, call.sums);
   } else if constexpr (op == Op::kSumGrad) {
-    return cuda::ssim_sum_grad(stream, call.problem, call.images, call.accumulators,
+    return cuda::ssim_sum_grad(stream, call.problem, call.images, call.scratch,
                                call.sums, call.grad1, call.grad2);
   } else if constexpr (op == Op::kMap) {
-    return cuda::ssim_map(stream, call.problem, call.images, call.map);
+    return cuda::ssim_map(stream, call.problem, call.images, call.scratch, call.map);
   } else {
-    return cuda::ssim_map_grad(stream, call.problem, call.images, call.cotangent,
-                               call.grad1, call.grad2);
+    return cuda::ssim_map_grad(stream, call.problem, call.images, call.scratch,
+                               call.cotangent, call.grad1, call.grad2);
   }
 }
 

@@ -54,7 +54,7 @@ NB_MODULE(_native, m) {
   using namespace jax_fused_ssim;
   m.attr("VERSION") = JAX_FUSED_SSIM_VERSION;
   m.attr("CUDA_ARCHITECTURES") = JAX_FUSED_SSIM_CUDA_ARCHITECTURES;
-  m.attr("PLANE_SUM_WORDS") = kPlaneSumWords;
+  m.attr("SCRATCH_WORDS") = kScratchWords;
   m.def("registrations", &registrations);
   m.def("ffi_version",
         [] { return nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR); });

@@ -14,9 +14,6 @@ from jax.interpreters.mlir import ir
 from jax_fused_ssim import native
 from jax_fused_ssim.spec import Spec
 
-# Ops that sum have one more result in the custom call, scratch for the exact sums.
-_SUMMING = ("jax_fused_ssim_ssim_sum", "jax_fused_ssim_ssim_sum_grad")
-
 
 def register_lowerings(primitive: Primitive, plain: Callable[..., Any]) -> None:
     """Registers the lowerings of an op for every platform.
@@ -71,30 +68,28 @@ def _custom_call(
 ) -> Sequence[Any]:
     if _may_be_partitioned(ctx):
         ctx, args = _without_broadcast(ctx, args, spec)
-    avals_out = list(ctx.avals_out)
-    if name in _SUMMING:
-        shape = (*avals_out[0].shape, native.PLANE_SUM_WORDS)
-        avals_out.insert(1, ShapedArray(shape, np.dtype("uint32")))
+    batch = len(ctx.avals_in[0].shape) - spec.spatial_ndim
+    planes = spec.plane_shape(
+        (*ctx.avals_out[0].shape[:batch], *ctx.avals_in[0].shape[batch:])
+    )
+    scratch = ShapedArray((*planes, native.SCRATCH_WORDS), np.dtype("uint32"))
+    avals_out = [*ctx.avals_out, scratch]
     rule = jax.ffi.ffi_lowering(
         name,
         extra_attributes=_partitioning(ctx.avals_in, avals_out, spec),
     )
-    results = list(
-        rule(
-            ctx.replace(avals_out=avals_out),
-            *args,
-            data_range=float(spec.data_range),
-            k1=float(spec.k1),
-            k2=float(spec.k2),
-            scale=float(spec.scale),
-            pad_y=spec.padding[0],
-            pad_x=spec.padding[1],
-            channels_last=spec.channels_last,
-        )
+    results = rule(
+        ctx.replace(avals_out=avals_out),
+        *args,
+        data_range=float(spec.data_range),
+        k1=float(spec.k1),
+        k2=float(spec.k2),
+        scale=float(spec.scale),
+        pad_y=spec.padding[0],
+        pad_x=spec.padding[1],
+        channels_last=spec.channels_last,
     )
-    if name in _SUMMING:
-        del results[1]
-    return results
+    return results[:-1]
 
 
 def _may_be_partitioned(ctx: mlir.LoweringRuleContext) -> bool:

@@ -27,7 +27,7 @@ CUSTOM_CALL_TARGETS: tuple[str, ...] = (
     "jax_fused_ssim_ssim_map_grad",
 )
 
-PLANE_SUM_WORDS: int = _native.PLANE_SUM_WORDS
+SCRATCH_WORDS: int = _native.SCRATCH_WORDS
 
 
 def _runtime_ffi_version() -> tuple[int, int]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jax_fused_ssim.centre import centre_of_planes
 from jax_fused_ssim.spec import RADIUS, WINDOW, Spec, compute_dtype
 from jax_fused_ssim.sums import split_sum
 
@@ -40,11 +41,11 @@ def _windowed_sum(a: Array, axis: int) -> Array:
     return total
 
 
-def _pad(a: Array, amounts: tuple[int, int], spec: Spec, value: float = 0) -> Array:
+def _pad(a: Array, amounts: tuple[int, int], spec: Spec) -> Array:
     widths = [(0, 0)] * a.ndim
     for axis, amount in zip(spec.spatial_axes, amounts, strict=True):
         widths[axis] = (amount, amount)
-    return jnp.pad(a, widths, constant_values=value)
+    return jnp.pad(a, widths)
 
 
 def _windowed_mean(a: Array, spec: Spec) -> Array:
@@ -59,6 +60,15 @@ def _at_least_zero(a: Array) -> Array:
     return a + lax.stop_gradient(jnp.where(a < 0, -a, 0))
 
 
+class _SumDifference(NamedTuple):
+    """Of the centred images, and of their centres."""
+
+    s: Array
+    d: Array
+    cs: Array
+    cd: Array
+
+
 class _Moments(NamedTuple):
     s: Array
     d: Array
@@ -66,22 +76,35 @@ class _Moments(NamedTuple):
     dd: Array
 
 
-def _sum_difference(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
+def _sum_difference(x: Array, y: Array, spec: Spec) -> _SumDifference:
     dtype = compute_dtype(x.dtype)
     x, y = x.astype(dtype), y.astype(dtype)
+    cx, cy = (centre_of_planes(a, spec) for a in (x, y))
     inv_range = np.asarray(1 / spec.data_range, dtype)
-    return (x + y) * inv_range - 1, (x - y) * inv_range
+    x, y = x - cx, y - cy
+    return _SumDifference(*(a * inv_range for a in (x + y, x - y, cx + cy, cx - cy)))
 
 
-def _moments(s: Array, d: Array, spec: Spec) -> _Moments:
-    amounts = tuple(RADIUS * padded for padded in spec.padding)
-    s = _pad(s, amounts, spec, value=-1)
-    d = _pad(d, amounts, spec)
+def _moments(a: _SumDifference, spec: Spec) -> _Moments:
+    # The padding is zeros of the images, not of what is left without the centres.
+    s, d = (_padded(a.s, -a.cs, spec), _padded(a.d, -a.cd, spec))
     return _Moments(*_windowed_mean(jnp.stack([s, d, s * s, d * d]), spec))
+
+
+def _padded(a: Array, value: Array, spec: Spec) -> Array:
+    """Padded where the images are, each plane with its own value."""
+    for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
+        if padded:
+            shape = list(a.shape)
+            shape[axis] = RADIUS
+            border = jnp.broadcast_to(value, shape)
+            a = jnp.concatenate([border, a, border], axis)
+    return a
 
 
 class _Terms(NamedTuple):
     ms: Array
+    md: Array
     r2: Array
     mr: Array
     u: Array
@@ -89,15 +112,15 @@ class _Terms(NamedTuple):
     e: Array
 
 
-def _terms(m: _Moments, spec: Spec) -> _Terms:
-    ms = m.s + 1
+def _terms(a: _SumDifference, m: _Moments, spec: Spec) -> _Terms:
+    ms, md = m.s + a.cs, m.d + a.cd
     vs = m.ss - m.s * m.s
     vd = m.dd - m.d * m.d
-    r1 = 1 / (ms * ms + (m.d * m.d + 2 * spec.k1**2))
+    r1 = 1 / (ms * ms + (md * md + 2 * spec.k1**2))
     r2 = 1 / (_at_least_zero(vs + vd) + 2 * spec.k2**2)
-    mr = m.d * r1
+    mr = md * r1
     w = vd * r2
-    return _Terms(ms, r2, mr, m.d * mr, w, 1 - 2 * w)
+    return _Terms(ms, md, r2, mr, md * mr, w, 1 - 2 * w)
 
 
 def _dissimilarity(t: _Terms) -> Array:
@@ -121,8 +144,7 @@ def _scaled_sum(dissimilarity: Array, spec: Spec) -> Array:
 
 
 def _gradients(
-    s: Array,
-    d: Array,
+    a: _SumDifference,
     m: _Moments,
     t: _Terms,
     cotangent: Array | None,
@@ -146,8 +168,8 @@ def _gradients(
         maps = maps * cotangent.astype(maps.dtype)
     amounts = tuple(2 * RADIUS - RADIUS * padded for padded in spec.padding)
     maps = _windowed_mean(_pad(maps, amounts, spec), spec)
-    p = maps[0] + s * maps[2]
-    q = maps[1] + d * maps[3]
+    p = maps[0] + a.s * maps[2]
+    q = maps[1] + a.d * maps[3]
     factor = 4 * scale / spec.data_range
     return tuple(
         grad * factor for grad, asked in ((p + q, wrt[0]), (p - q, wrt[1])) if asked
@@ -156,7 +178,8 @@ def _gradients(
 
 def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
     """Plain JAX version of `ops.ssim_sum`."""
-    t = _terms(_moments(*_sum_difference(x, y, spec), spec), spec)
+    a = _sum_difference(x, y, spec)
+    t = _terms(a, _moments(a, spec), spec)
     return _scaled_sum(_dissimilarity(t), spec)
 
 
@@ -164,16 +187,17 @@ def ssim_sum_grad(
     x: Array, y: Array, spec: Spec, wrt: tuple[bool, bool] = (True, False)
 ) -> tuple[Array, tuple[Array, ...]]:
     """Plain JAX version of `ops.ssim_sum_grad`."""
-    s, d = _sum_difference(x, y, spec)
-    m = _moments(s, d, spec)
-    t = _terms(m, spec)
+    a = _sum_difference(x, y, spec)
+    m = _moments(a, spec)
+    t = _terms(a, m, spec)
     sums = _scaled_sum(_dissimilarity(t), spec)
-    return sums, _gradients(s, d, m, t, None, spec.scale, wrt, spec)
+    return sums, _gradients(a, m, t, None, spec.scale, wrt, spec)
 
 
 def ssim_map(x: Array, y: Array, spec: Spec) -> Array:
     """Plain JAX version of `ops.ssim_map`."""
-    t = _terms(_moments(*_sum_difference(x, y, spec), spec), spec)
+    a = _sum_difference(x, y, spec)
+    t = _terms(a, _moments(a, spec), spec)
     return (1 - _dissimilarity(t)).astype(x.dtype)
 
 
@@ -185,9 +209,9 @@ def ssim_map_grad(
     wrt: tuple[bool, bool] = (True, False),
 ) -> tuple[Array, ...]:
     """Plain JAX version of `ops.ssim_map_grad`."""
-    s, d = _sum_difference(x, y, spec)
-    m = _moments(s, d, spec)
-    return _gradients(s, d, m, _terms(m, spec), cotangent, 1.0, wrt, spec)
+    a = _sum_difference(x, y, spec)
+    m = _moments(a, spec)
+    return _gradients(a, m, _terms(a, m, spec), cotangent, 1.0, wrt, spec)
 
 
 def ssim_map_tangent(

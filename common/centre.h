@@ -1,0 +1,48 @@
+// The centre of a plane: a number that is subtracted from its pixels before anything is
+// squared.
+//
+// A variance does not depend on it, but the rounding error of E[s^2] - E[s]^2 does: it
+// is relative to the square of what the pixels have in common, which in heights,
+// temperatures or pressures is many times the data range. The centre follows from
+// pixels of the plane at fixed places, so that a plane has the same one in every batch,
+// layout and kernel.
+//
+// It is half way between the smallest and the largest sample, which keeps the largest
+// square small, but of each no more counts than one range from the sample nearest to
+// the middle of the range: so it stays near the valid pixels where others are not
+// finite, or fill values. Where every window sees the zero padding, one sample is zero.
+
+#ifndef JAX_FUSED_SSIM_COMMON_CENTRE_H_
+#define JAX_FUSED_SSIM_COMMON_CENTRE_H_
+
+#include <cstdint>
+
+#include "common/host_device.h"
+#include "common/window.h"
+
+namespace jax_fused_ssim {
+
+constexpr int kCentreSide = 4;
+constexpr int kCentreSamples = kCentreSide * kCentreSide;
+
+// Where the k-th of kCentreSide samples lies along a side.
+JFS_HOST_DEVICE int64_t centre_sample(int k, int64_t side) {
+  return side * (2 * k + 1) / (2 * kCentreSide);
+}
+
+// Whether no window lies inside a plane that is padded by pad_y and pad_x.
+JFS_HOST_DEVICE bool sees_only_border(int64_t height, int64_t width, int64_t pad_y,
+                                      int64_t pad_x) {
+  return (pad_y > 0 && height < kWindow) || (pad_x > 0 && width < kWindow);
+}
+
+// NaN counts as far below.
+template <typename T>
+JFS_HOST_DEVICE T cut_to_range(T distance, T data_range) {
+  return distance > -data_range ? distance < data_range ? distance : data_range
+                                : -data_range;
+}
+
+}  // namespace jax_fused_ssim
+
+#endif  // JAX_FUSED_SSIM_COMMON_CENTRE_H_

@@ -1,0 +1,88 @@
+// The centres of the planes of a task (common/centre.h).
+
+#ifndef JAX_FUSED_SSIM_CPU_CENTRE_H_
+#define JAX_FUSED_SSIM_CPU_CENTRE_H_
+
+#include "common/centre.h"
+#include "common/formula.h"
+#include "cpu/element.h"
+#include "cpu/rows.h"
+#include "cpu/scratch.h"
+#include "cpu/simd.h"
+#include "cpu/work.h"
+
+namespace jax_fused_ssim::cpu {
+namespace JFS_ISA {
+namespace {
+
+// Of one channel of an image.
+template <typename E>
+Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
+  using T = Compute<E>;
+  E in[kCentreSamples];
+  for (int i = 0; i < kCentreSamples; ++i) {
+    in[i] =
+        pixel_at<E>(work, image, centre_sample(i / kCentreSide, work.height),
+                    centre_sample(i % kCentreSide, work.width), work.width)[channel];
+  }
+  T samples[kCentreSamples];
+  static_assert(kCentreSamples % kLanes<T> == 0);
+  for (int i = 0; i < kCentreSamples; i += kLanes<T>) {
+    store(samples + i, Lanes<E, kLanes<T>>::read(in + i));
+  }
+  if (sees_only_border(work.height, work.width, kRadius - work.centre_rows.begin,
+                       kRadius - work.centre_cols.begin)) {
+    samples[0] = 0;
+  }
+
+  const T range = static_cast<T>(work.data_range), middle = range / 2;
+  T nearest = middle, least = T(__builtin_inf());
+  for (const T sample : samples) {
+    const T distance = sample > middle ? sample - middle : middle - sample;
+    if (distance < least) nearest = sample, least = distance;
+  }
+  T low = 0, high = 0;
+  for (const T sample : samples) {
+    const T distance = cut_to_range(sample - nearest, range);
+    low = distance < low ? distance : low;
+    high = distance > high ? distance : high;
+  }
+  return nearest + (low + high) / 2;
+}
+
+// Of the channels of a task, for pixels and for what was subtracted from s and d.
+template <typename T>
+struct TaskCentres {
+  T x[kMaxChannels], y[kMaxChannels];
+  Centre<T> of_means[kMaxChannels];
+
+  template <typename E>
+  static TaskCentres of(const Work& work) {
+    TaskCentres centres;
+    const T range = static_cast<T>(work.data_range);
+    for (int64_t c = 0; c < work.channels; ++c) {
+      const T x = centre_of<E>(work, work.img1, c),
+              y = centre_of<E>(work, work.img2, c);
+      centres.x[c] = x;
+      centres.y[c] = y;
+      centres.of_means[c] = {(x + y) / range, (x - y) / range};
+    }
+    return centres;
+  }
+
+  // Writes them beside the elements of a row.
+  void repeat(int64_t channels, int64_t elements, Scratch<T>& scratch) const {
+    for (int64_t i = 0; i < elements; i += channels) {
+      for (int64_t c = 0; c < channels && i + c < elements; ++c) {
+        scratch.centre_x[i + c] = x[c];
+        scratch.centre_y[i + c] = y[c];
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace JFS_ISA
+}  // namespace jax_fused_ssim::cpu
+
+#endif  // JAX_FUSED_SSIM_CPU_CENTRE_H_

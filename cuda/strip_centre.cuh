@@ -1,0 +1,92 @@
+// What comes before a strip kernel: the centres of all planes (cuda/centre.cuh), and
+// accumulators that are clear.
+//
+// A launch of its own, although a few loads of a block would do: whatever stands beside
+// the row loops of cuda/strip_*.cuh costs them registers. It overlaps with the strips'
+// own beginning (cuda/launch.cuh).
+
+#ifndef JAX_FUSED_SSIM_CUDA_STRIP_CENTRE_CUH_
+#define JAX_FUSED_SSIM_CUDA_STRIP_CENTRE_CUH_
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "common/formula.h"
+#include "common/plane_sum.h"
+#include "common/window.h"
+#include "cuda/centre.cuh"
+#include "cuda/launch.cuh"
+#include "cuda/leading.cuh"
+#include "cuda/strip_job.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+// A warp for each plane.
+template <typename Element>
+__global__ void prepare_kernel(const __grid_constant__ StripJob<Element> job) {
+  let_next_launch_begin();
+  const int64_t planes = job.images * job.channels;
+  const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
+  for (int64_t plane =
+           (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
+       plane < planes; plane += warps) {
+    uint64_t image = static_cast<uint64_t>(plane);
+    const int64_t channel = take_index(image, job.channels);
+    const ImageOffsets at = image_offsets(job.leading, static_cast<int64_t>(image));
+    const float sample =
+        load_sample(job, job.img1 + at.img1 + channel, job.img2 + at.img2 + channel);
+    const Offsets<float> offsets = offsets_of_samples(sample, job.constants);
+    if (threadIdx.x % 32 == 0) {
+      job.offsets[plane] = offsets;
+      if (job.accumulators) job.accumulators[plane] = {};
+    }
+  }
+}
+
+template <typename Element>
+cudaError_t launch_prepare(cudaStream_t stream, const Device& device,
+                           const StripJob<Element>& job) {
+  constexpr int kThreads = 128;
+  constexpr int64_t kMostBlocks = 1 << 20;
+  const int64_t blocks = (job.images * job.channels * 32 + kThreads - 1) / kThreads;
+  const Grid grid = {std::min(blocks, kMostBlocks), kThreads};
+  return launch(stream, device, false, prepare_kernel<Element>, grid, job);
+}
+
+// The offsets of a pixel of a strip's row, `nth` images on from where it begins. There
+// may be no such image or channel, and then no pixel that needs them.
+template <typename Element>
+__device__ __forceinline__ Offsets<float> offsets_of(const StripJob<Element>& job,
+                                                     const Place& strip, int nth,
+                                                     int channel) {
+  const int64_t image = strip.image + nth, last = job.images - 1;
+  const int64_t exists = image < 0 ? 0 : image < last ? image : last;
+  const int within = channel < job.channels ? channel : job.channels - 1;
+  // Not through the cache for what no launch writes: the launch before may still run.
+  return __ldcg(job.offsets + exists * job.channels + within);
+}
+
+// Of the image whose windows see the pixel: half of a gap belongs to the one before it.
+template <typename Element>
+__device__ __forceinline__ Offsets<float> offsets_of_pixel(const StripJob<Element>& job,
+                                                           const Place& strip,
+                                                           int pixel, int channel) {
+  constexpr int kHalfGap = 2 * kGroup;
+  static_assert(kRadius <= kHalfGap, "");
+  return offsets_of(job, strip, job.pitch.divide(strip.column + pixel + kHalfGap),
+                    channel);
+}
+
+// Of the map pixels that a MapGroup of this pixel holds.
+template <typename Element>
+__device__ __forceinline__ Centre<float> centre_of_map_group(
+    const StripJob<Element>& job, const Place& strip, int pixel, int channel) {
+  return centre_of<float>(offsets_of(
+      job, strip, job.pitch.divide(strip.column + pixel + kGroup - 1), channel));
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_STRIP_CENTRE_CUH_
