@@ -10,7 +10,8 @@ Each op is one custom call on CPU and CUDA and plain JAX (`xla.py`) elsewhere:
 The gradient of a mean of SSIM does not depend on the cotangent but for a factor, so its
 derivative rule computes value and gradient together, and the tangent is an inner
 product with the gradient: forward mode works, and reverse mode is its transpose, one
-multiplication that XLA drops when the cotangent is the constant 1.
+multiplication that XLA drops when the cotangent is the constant 1. Under jit an op of
+which only a part is used becomes the op that computes that part.
 """
 
 import functools
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching
+from jax.interpreters import ad, batching, partial_eval
 
 from jax_fused_ssim import xla
 from jax_fused_ssim.lowering import register_lowerings
@@ -200,6 +201,52 @@ ssim_map_tangent_p = _op(
     _map_tangent_types,
     lambda *args, spec, wrt: [xla.ssim_map_tangent(*args, spec=spec, wrt=wrt)],
 )
+
+
+def _live_part(value: Primitive | None, used: Sequence[bool], eqn: Any) -> Any:
+    """The equation that computes what is used of an op's results.
+
+    Args:
+      value: the op that computes the first result alone; None if all results are
+        gradients.
+      used: which results are; one is at least.
+      eqn: the equation of the op.
+    """
+    count = 0 if value is None else 1  # of the results before the gradients
+    if all(used[count:]):
+        return eqn
+    if not any(used[count:]):
+        params = {"spec": eqn.params["spec"]}
+        return eqn.replace(primitive=value, outvars=eqn.outvars[:1], params=params)
+    # One gradient of two: SSIM is symmetric, and the kernels know only the first.
+    (x, y, *cotangent), first = eqn.invars, used[count]
+    return eqn.replace(
+        invars=[x, y, *cotangent] if first else [y, x, *cotangent],
+        outvars=[*eqn.outvars[:count], eqn.outvars[count if first else -1]],
+        params={**eqn.params, "wrt": (True, False)},
+    )
+
+
+def _drop_unused(primitive: Primitive, value: Primitive | None = None) -> None:
+    """Lets JAX drop gradients that nobody uses, as those of a metric beside a loss.
+
+    XLA cannot: to it a custom call is all or nothing.
+
+    Args:
+      primitive: an op with gradients.
+      value: as in `_live_part`.
+    """
+
+    def rule(used: Sequence[bool], *others: Any) -> tuple[list[bool], Any]:
+        eqn = others[-1]  # From JAX 0.12 on there is another argument before it.
+        live = _live_part(value, used, eqn) if any(used) else None
+        return [live is not None] * len(eqn.invars), live
+
+    partial_eval.dce_rules[primitive] = rule
+
+
+_drop_unused(ssim_sum_grad_p, value=ssim_sum_p)
+_drop_unused(ssim_map_grad_p)
 
 
 def _sum_to(a: Array, shape: Sequence[int]) -> Array:

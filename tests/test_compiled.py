@@ -4,46 +4,22 @@ The compiled program is read as text; a copy or a cast around a kernel costs as 
 the kernel.
 """
 
-import re
-
 import images
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from programs import TARGET, calls, instructions
 
 from jax_fused_ssim import build_info, fused_ssim
 
 SHAPE = (2, 3, 40, 50)
 SHAPES = {"NCHW": SHAPE, "NHWC": (2, 40, 50, 3)}
-TARGET = "jax_fused_ssim_"
 CUDA = "cuda" in build_info()["platforms"]
 
 
 def arguments(dtype="float32", shape=SHAPE):
     return tuple(jnp.asarray(images.noise(shape, seed), dtype) for seed in (1, 2))
-
-
-def instructions(function, *args):
-    """(opcode, shapes of the results, line) of the entry computation."""
-    text = jax.jit(function).lower(*args).compile().as_text()
-    entry = text[text.index("\nENTRY") :]
-    found = []
-    for line in entry.splitlines()[2:]:
-        match = re.match(r"\s+(?:ROOT )?%?\S+ = (\(.*?\)|\S+) ([\w-]+)\(", line)
-        if match:
-            shapes = re.findall(r"\w+\[([\d,]*)\]", match.group(1))
-            shapes = [tuple(map(int, filter(None, s.split(",")))) for s in shapes]
-            found.append((match.group(2), shapes, line))
-    return found
-
-
-def calls(found):
-    return [
-        re.search(r'custom_call_target="(\w+)"', line).group(1)
-        for opcode, _, line in found
-        if opcode == "custom-call"
-    ]
 
 
 def image_sized(found):
