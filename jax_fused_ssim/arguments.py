@@ -19,6 +19,8 @@ Padding = Literal["same", "valid"]
 DataFormat = Literal["NCHW", "NHWC"]
 Reduction = Literal["mean", "per_image", "none"]
 Implementation = Literal["fused", "xla"] | None
+# One number; an array of NumPy or JAX has no dimensions.
+Number = float | np.number[Any] | np.ndarray[Any, Any] | Array
 
 _ACCEPTED = {
     "padding": ("same", "valid"),
@@ -43,9 +45,9 @@ _FEW = 4
 def checked_spec(
     padding: Padding,
     data_format: DataFormat,
-    data_range: float,
-    k1: float,
-    k2: float,
+    data_range: Number,
+    k1: Number,
+    k2: Number,
     reduction: Reduction,
     implementation: Implementation,
 ) -> Spec:

@@ -19,6 +19,7 @@ from jax_fused_ssim import halo, ops
 from jax_fused_ssim.arguments import (
     DataFormat,
     Implementation,
+    Number,
     Padding,
     Reduction,
     checked_images,
@@ -41,9 +42,9 @@ def fused_ssim(
     height_axis: AxisName | None = None,
     width_axis: AxisName | None = None,
     data_format: DataFormat = "NCHW",
-    data_range: float = 1.0,
-    k1: float = 0.01,
-    k2: float = 0.03,
+    data_range: Number = 1.0,
+    k1: Number = 0.01,
+    k2: Number = 0.03,
     reduction: Reduction = "mean",
     implementation: Implementation = None,
 ) -> Array:
