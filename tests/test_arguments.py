@@ -136,6 +136,13 @@ def test_layout_of_symbolic_shapes():
         assert jax.eval_shape(fused_ssim, image, image).shape == ()
 
 
+@pytest.mark.filterwarnings("ignore:images are read as")
+def test_sharded_blocks_too_small_in_the_other_layout():
+    x = images.noise((2, 3, 16, 18)).astype(np.float32)
+    with pytest.raises(ValueError, match=r'got 3 .*use data_format="NCHW"'):
+        sharded_ssim(x, x, data_format="NHWC")
+
+
 def test_sharded_blocks_that_look_like_the_other_layout():
     x = images.noise((16, 18, 3)).astype(np.float32)
     with pytest.warns(UserWarning, match='use data_format="NHWC"') as caught:
