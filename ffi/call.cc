@@ -1,7 +1,7 @@
 #include "ffi/call.h"
 
-#include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <utility>
@@ -83,13 +83,26 @@ ffi::Error get_attributes(const ffi::Dictionary& attrs, Attributes* out) {
   get(&out->channels_last, "channels_last");
   if (!missing.empty())
     return invalid("attributes missing or of a wrong type: " + missing);
-  const std::pair<const char*, double> positive[] = {
-      {"data_range", out->data_range}, {"k1", out->k1}, {"k2", out->k2}};
-  for (const auto& [name, value] : positive) {
-    if (!(value > 0 && std::isfinite(value))) {
-      return invalid(std::string(name) + " must be positive and finite, got " +
-                     std::to_string(value));
-    }
+  return ffi::Error::Success();
+}
+
+// Within the bounds of jax_fused_ssim/arguments.py, which NaN is not.
+ffi::Error check_constants(const Attributes& attrs, DType dtype) {
+  const bool wide = dtype == DType::kF64;
+  const double most_range = wide ? 1e250 : 1e25, least_range = wide ? 1e-250 : 1e-25;
+  const double most_k = wide ? 1e70 : 1e8, least_k = wide ? 1e-70 : 1e-8;
+  const struct {
+    const char* name;
+    double value, least, most;
+  } constants[] = {{"data_range", attrs.data_range, least_range, most_range},
+                   {"k1", attrs.k1, least_k, most_k},
+                   {"k2", attrs.k2, least_k, most_k}};
+  for (const auto& c : constants) {
+    if (c.value >= c.least && c.value <= c.most) continue;
+    char message[128];
+    std::snprintf(message, sizeof message, "%s must be within [%g, %g], got %g", c.name,
+                  c.least, c.most, c.value);
+    return invalid(message);
   }
   return ffi::Error::Success();
 }
@@ -229,6 +242,7 @@ ffi::Error unpack(Op op, const ffi::RemainingArgs& args, const ffi::RemainingRet
         "images must have one dtype, float16, bfloat16, float32 or float64; got " +
         text(img1.dtype) + " and " + text(img2.dtype));
   }
+  if (auto error = check_constants(attributes, *dtype); error.failure()) return error;
   if (img1.shape.size() < trailing || img1.shape.size() != img2.shape.size()) {
     return invalid("images must have the same number of dimensions, at least " +
                    std::to_string(trailing) + "; got " + text(img1.shape) + " and " +

@@ -2,19 +2,25 @@
 
 import math
 import numbers
+import sys
+import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jax_fused_ssim.spec import WINDOW, Spec
+from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
 
 Padding = Literal["same", "valid"]
 DataFormat = Literal["NCHW", "NHWC"]
 Reduction = Literal["mean", "per_image", "none"]
 Implementation = Literal["fused", "xla"] | None
+# One number; an array of NumPy or JAX has no dimensions.
+Number = float | np.number[Any] | np.ndarray[Any, Any] | Array
 
 _ACCEPTED = {
     "padding": ("same", "valid"),
@@ -24,13 +30,24 @@ _ACCEPTED = {
 }
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
+# By the dtype of the arithmetic, for data_range, and for k1 and k2. There value and
+# gradients lose no digit to the exponent's range, and are finite for flat images too,
+# whose variance is rounding error. The same bounds are in ffi/call.cc.
+_BOUNDS = {
+    "float32": ((1e-25, 1e25), (1e-8, 1e8)),
+    "float64": ((1e-250, 1e250), (1e-70, 1e70)),
+}
+
+# More channels than this, and fewer rows or columns, are unusual for an image.
+_FEW = 4
+
 
 def checked_spec(
     padding: Padding,
     data_format: DataFormat,
-    data_range: float,
-    k1: float,
-    k2: float,
+    data_range: Number,
+    k1: Number,
+    k2: Number,
     reduction: Reduction,
     implementation: Implementation,
 ) -> Spec:
@@ -56,7 +73,7 @@ def checked_spec(
 
 def checked_images(img1: ArrayLike, img2: ArrayLike, spec: Spec) -> tuple[Array, Array]:
     """The images as arrays of one dtype, checked: the errors of `fused_ssim`."""
-    x, y = jnp.asarray(img1), jnp.asarray(img2)
+    x, y = _as_array(img1), _as_array(img2)
     for name, a in (("img1", x), ("img2", y)):
         if a.dtype.name not in _DTYPES:
             hint = (
@@ -74,7 +91,11 @@ def checked_images(img1: ArrayLike, img2: ArrayLike, spec: Spec) -> tuple[Array,
             f"img1 and img2 must have one shape; got {x.shape} and {y.shape}"
         )
     if x.ndim < 3:
-        raise ValueError(f"images must be {layout}; got {x.ndim} dimensions: {x.shape}")
+        grey = "x[..., None]" if spec.channels_last else "x[None]"
+        raise ValueError(
+            f"images must be {layout}; got {x.ndim} dimensions: {x.shape}. A grey "
+            f"image x has one channel: {grey}."
+        )
     if any(isinstance(d, int) and d == 0 for d in x.shape):
         raise ValueError(f"images must have no empty dimension; got {x.shape}")
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
@@ -82,10 +103,63 @@ def checked_images(img1: ArrayLike, img2: ArrayLike, spec: Spec) -> tuple[Array,
         if not padded and isinstance(side, int) and side < WINDOW:
             raise ValueError(
                 f'padding="valid" needs H and W of at least {WINDOW}; got '
-                f'{layout} = {x.shape}. Use padding="same".'
+                f'{layout} = {x.shape}. {layout_hint(x.shape, spec)}Use padding="same" '
+                "for images that are smaller."
             )
+    if hint := layout_hint(x.shape, spec):
+        _warn(f"images are read as {layout} = {x.shape}. {hint}")
     dtype = jnp.promote_types(x.dtype, y.dtype)
+    _check_bounds(spec, compute_dtype(dtype).name)
     return x.astype(dtype), y.astype(dtype)
+
+
+def layout_hint(shape: Sequence[Any], spec: Spec) -> str:
+    """A sentence on the other layout, if images of this shape look like it."""
+    sides = shape[-3:]
+    if not all(isinstance(n, int) for n in sides):
+        return ""
+    if spec.channels_last:
+        channels, others = sides[0], sides[1:]
+        hint = 'If channels are first, use data_format="NCHW". '
+    else:
+        channels, others = sides[2], sides[:2]
+        hint = 'If channels are last, use data_format="NHWC". '
+    return hint if channels <= _FEW < min(others) else ""
+
+
+def _as_array(image: ArrayLike) -> Array:
+    dtype = getattr(image, "dtype", None)
+    if isinstance(dtype, np.dtype) and not dtype.isnative:
+        # As in FITS files. JAX knows no byte order but the machine's.
+        image = np.asarray(image).astype(dtype.newbyteorder("="))
+    return jnp.asarray(image)
+
+
+def _warn(message: str) -> None:
+    """Warns of what the user wrote, however many frames of JAX are in between."""
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back and _is_library(frame.f_globals.get("__name__", "")):
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, UserWarning, stacklevel=depth + 1)
+
+
+def _is_library(module: str) -> bool:
+    return module.partition(".")[0] in ("jax", "jax_fused_ssim")
+
+
+def _check_bounds(spec: Spec, dtype: str) -> None:
+    range_bounds, k_bounds = _BOUNDS[dtype]
+    for name, (least, most) in (
+        ("data_range", range_bounds),
+        ("k1", k_bounds),
+        ("k2", k_bounds),
+    ):
+        value = getattr(spec, name)
+        if not least <= value <= most:
+            raise ValueError(
+                f"{name} must be within [{least:g}, {most:g}], as arithmetic is in "
+                f"{dtype}; got {value!r}"
+            )
 
 
 def _check_choice(name: str, value: Any) -> None:
@@ -97,12 +171,30 @@ def _check_choice(name: str, value: Any) -> None:
 
 def _positive(name: str, value: Any) -> float:
     if isinstance(value, jax.core.Tracer):
-        raise TypeError(f"{name} is static and cannot be traced; got {value}")
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        way_out = (
+            "Divide the images by it, fused_ssim(x / L, y / L), and leave data_range "
+            "at 1."
+            if name == "data_range"
+            else "Pass a Python number."
+        )
+        raise TypeError(
+            f"{name} is static and cannot be traced; got {value}. {way_out}"
+        )
+    number = value
+    if isinstance(value, np.ndarray | np.generic | Array):
+        if value.ndim:
+            raise TypeError(
+                f"{name} must be one number; got an array of shape {value.shape}"
+            )
+        if jnp.issubdtype(value.dtype, jnp.integer) or jnp.issubdtype(
+            value.dtype, jnp.floating
+        ):
+            number = float(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(
             f"{name} must be a real number; got {value!r} of type "
             f"{type(value).__name__}"
         )
-    if not (math.isfinite(value) and value > 0):
+    if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be positive and finite; got {value!r}")
-    return float(value)
+    return float(number)

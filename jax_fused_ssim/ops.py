@@ -255,6 +255,14 @@ def _sum_to(a: Array, shape: Sequence[int]) -> Array:
     return jnp.sum(a, axis=axes, keepdims=True) if axes else a
 
 
+def _seen_by_checkify(a: Array) -> Array:
+    """The array, as the result of an op of JAX: `checkify` looks for NaN in no others.
+
+    XLA drops the multiplication. A mean needs none: an op of JAX ends it.
+    """
+    return a * 1
+
+
 def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
     """For every plane, `scale * sum of (1 - SSIM)`.
 
@@ -321,7 +329,8 @@ def ssim_map_grad(
     """
     if wrt == (False, True):
         x, y, wrt = y, x, (True, False)
-    return tuple(ssim_map_grad_p.bind(x, y, cotangent, spec=spec, wrt=wrt))
+    grads = ssim_map_grad_p.bind(x, y, cotangent, spec=spec, wrt=wrt)
+    return tuple(map(_seen_by_checkify, grads))
 
 
 @ssim_map_grad.defjvp
@@ -384,14 +393,14 @@ def ssim_map(x: Array, y: Array, spec: Spec) -> Array:
       The map in the images' dtype: of their shape, smaller by 10 along the spatial axes
       that are not padded.
     """
-    return ssim_map_p.bind(x, y, spec=spec)[0]
+    return _seen_by_checkify(ssim_map_p.bind(x, y, spec=spec)[0])
 
 
 @functools.partial(ssim_map.defjvp, symbolic_zeros=True)
 def _ssim_map_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Array, Array]:
     wrt, given = perturbed(tangents)
     (tangent,) = ssim_map_tangent_p.bind(*primals, *given, spec=spec, wrt=wrt)
-    return ssim_map(*primals, spec), tangent
+    return ssim_map(*primals, spec), _seen_by_checkify(tangent)
 
 
 def _mean_axes(ndim: int, per_image: bool) -> tuple[int, ...]:

@@ -19,10 +19,12 @@ from jax_fused_ssim import halo, ops
 from jax_fused_ssim.arguments import (
     DataFormat,
     Implementation,
+    Number,
     Padding,
     Reduction,
     checked_images,
     checked_spec,
+    layout_hint,
 )
 from jax_fused_ssim.halo import ShardedAxis
 from jax_fused_ssim.placement import placed_alike
@@ -41,9 +43,9 @@ def fused_ssim(
     height_axis: AxisName | None = None,
     width_axis: AxisName | None = None,
     data_format: DataFormat = "NCHW",
-    data_range: float = 1.0,
-    k1: float = 0.01,
-    k2: float = 0.03,
+    data_range: Number = 1.0,
+    k1: Number = 0.01,
+    k2: Number = 0.03,
     reduction: Reduction = "mean",
     implementation: Implementation = None,
 ) -> Array:
@@ -116,7 +118,7 @@ def fused_ssim(
     )
     # Blocks have a check of their own, in place of that for "valid".
     x, y = checked_images(img1, img2, _with_padding(spec, cut, True))
-    _check_blocks(x.shape, cut)
+    _check_blocks(x.shape, cut, spec)
     x, y = placed_alike(x, y, spec)
     xs, ys = (tuple(halo.parts(a, cut)) for a in (x, y))
     if reduction == "none":
@@ -150,13 +152,14 @@ def _with_padding(spec: Spec, cut: Sequence[ShardedAxis], padded: bool) -> Spec:
     return dataclasses.replace(spec, padding=tuple(padding))
 
 
-def _check_blocks(shape: Sequence[int], cut: Sequence[ShardedAxis]) -> None:
+def _check_blocks(shape: Sequence[int], cut: Sequence[ShardedAxis], spec: Spec) -> None:
     for axis, name, _ in cut:
         if shape[axis] < WINDOW:
             raise ValueError(
                 f"an image cut over mesh axis {name!r} needs blocks of at least "
                 f"{WINDOW} pixels along it; got {shape[axis]} in a block of shape "
-                f"{tuple(shape)}. Use fewer devices along that axis."
+                f"{tuple(shape)}. {layout_hint(shape, spec)}Use fewer devices along "
+                "that axis."
             )
 
 

@@ -67,4 +67,5 @@ class Spec:
 
 def compute_dtype(dtype: DTypeLike) -> jnp.dtype:
     """The dtype of arithmetic, sums and gradients for images of a dtype."""
-    return jnp.promote_types(dtype, jnp.float32)
+    # Not jnp.promote_types: strict promotion, which is for what users write, has none.
+    return jnp.dtype("float64" if jnp.dtype(dtype) == "float64" else "float32")

@@ -11,6 +11,7 @@ from jax_fused_ssim import ops
 from jax_fused_ssim.arguments import (
     DataFormat,
     Implementation,
+    Number,
     Padding,
     Reduction,
     checked_images,
@@ -27,9 +28,9 @@ def fused_ssim(
     train: bool = True,
     *,
     data_format: DataFormat = "NCHW",
-    data_range: float = 1.0,
-    k1: float = 0.01,
-    k2: float = 0.03,
+    data_range: Number = 1.0,
+    k1: Number = 0.01,
+    k2: Number = 0.03,
     reduction: Reduction = "mean",
     implementation: Implementation = None,
 ) -> Array:
@@ -48,8 +49,9 @@ def fused_ssim(
 
     Args:
       img1: Float[Array, "*batch C H W"], or "*batch H W C" for data_format "NHWC", with
-        any number of batch dimensions, none too; float16, bfloat16, float32 or float64.
-      img2: like img1. Two dtypes are promoted to a common one.
+        any number of batch dimensions, none too; float16, bfloat16, float32 or float64,
+        in any byte order.
+      img2: like img1. Two dtypes are promoted to a common one, as JAX promotes them.
       padding: "same" pads with zeros, the map has the image's size; "valid" keeps the
         pixels whose window lies inside the image, the map is smaller by 10 each way.
       train: False asserts that no gradient is wanted: differentiating is an error.
@@ -57,9 +59,11 @@ def fused_ssim(
       data_format: "NCHW" (channels first) or "NHWC" (channels last). Neither is
         transposed.
       data_range: L, the difference between the largest and the smallest possible value:
-        1 for images in [0, 1], 255 for images in [0, 255]. Static.
-      k1: K1 of the formula. Static.
-      k2: K2 of the formula. Static.
+        1 for images in [0, 1], 255 for images in [0, 255]. Static, like k1 and k2: a
+        number, or an array of one that is not traced. Within [1e-25, 1e25];
+        [1e-250, 1e250] for float64 images.
+      k1: K1 of the formula. Static. Within [1e-8, 1e8]; [1e-70, 1e70] for float64.
+      k2: K2 of the formula. As k1.
       reduction: "mean" over everything, "per_image" for a mean over C, H and W, "none"
         for the map.
       implementation: None uses the fused kernel where there is one (CPU, NVIDIA GPUs)
@@ -74,11 +78,14 @@ def fused_ssim(
 
     Raises:
       TypeError: images that are not of a real floating-point dtype; data_range, k1 or
-        k2 that is not a number; differentiating with train=False.
+        k2 that is not one number, or traced; differentiating with train=False.
       ValueError: fewer than 3 dimensions, shapes that differ, an empty dimension,
-        "valid" with a side under 11; data_range, k1 or k2 that is not positive and
-        finite; an unknown padding, data_format, reduction or implementation.
+        "valid" with a side under 11; data_range, k1 or k2 out of bounds; an unknown
+        padding, data_format, reduction or implementation.
       NotImplementedError: implementation "fused" lowered for a platform without kernel.
+
+    Warns:
+      UserWarning: a shape that looks like the other data_format, as one that ends in 3.
 
     References:
       Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility

@@ -165,7 +165,7 @@ def _gradients(
         ]
     )
     if cotangent is not None:
-        maps = maps * cotangent.astype(maps.dtype)
+        maps = maps * cotangent.astype(maps.dtype)[None]
     amounts = tuple(2 * RADIUS - RADIUS * padded for padded in spec.padding)
     maps = _windowed_mean(_pad(maps, amounts, spec), spec)
     p = maps[0] + a.s * maps[2]

@@ -56,6 +56,11 @@ expected = jax.grad(fused_ssim, (0, 1))(images, jnp.tile(targets[:1], (8, 1, 1, 
 same(gradients[0], expected[0])
 same(gradients[1], expected[1].sum(0, keepdims=True))
 same(again.call(images, targets), value)
+same(of_any_range(9 * images, 9 * targets), value)
+same(metric, value)
+same(mse_gradient, 2 * (images - targets) / images.size)
+same(nnx_gradient, grad)
+same(nnx_per_image, fused_ssim(images, targets, reduction="per_image"))
 """
     run(tmp_path, "-c", code_of("docs/sharp-bits.md") + checks)
 

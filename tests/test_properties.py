@@ -157,6 +157,7 @@ def test_not_a_number_in_the_mean(implementation):
 @every_dtype
 @every_format
 @pytest.mark.parametrize("shape", [(3, 5, 37, 53), (1, 1, 300, 700)], ids=str)
+@pytest.mark.filterwarnings("ignore:images are read as")
 def test_bitwise_repeatable(shape, data_format, dtype):
     with jax.enable_x64(dtype == "float64"):
         x, y = (jnp.asarray(images.noise(shape, s), dtype) for s in (1, 2))

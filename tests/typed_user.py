@@ -40,6 +40,9 @@ def results(images: Array) -> None:
         implementation=None,
     )
     assert_type(ssim_map, Array)
+    assert_type(fused_ssim(images, images, data_range=images.max()), Array)
+    assert_type(fused_ssim(images, images, k1=np.float32(0.02)), Array)
+    assert_type(fused_ssim(images, images, data_range=photograph.max()), Array)
 
 
 def mistakes(images: Array) -> None:

@@ -1,0 +1,174 @@
+"""Under `jax.numpy_dtype_promotion("strict")` and `jax.numpy_rank_promotion("raise")`,
+with which users find casts and broadcasts of their own, there are none of ours.
+
+A program that compiles to the same text there gives what it gives without them.
+"""
+
+import contextlib
+import functools
+
+import images
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, AxisType
+from jax.sharding import PartitionSpec as P
+
+from jax_fused_ssim import fused_ssim, sharded
+
+SHAPE = (2, 3, 12, 13)
+
+
+@contextlib.contextmanager
+def strict():
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+def gradients(f):
+    return jax.grad(lambda x, y: jnp.sum(f(x, y)), (0, 1))
+
+
+def of_square(f):
+    """A loss whose cotangent is not constant."""
+    return jax.grad(lambda x, y: jnp.sum(f(x, y) ** 2), (0, 1))
+
+
+def forward(f):
+    return lambda x, y: jax.jvp(f, (x, y), (y, x))
+
+
+def reverse_over_reverse(f):
+    def inner(x, y):
+        return sum(jnp.sum(g.astype("float32")) for g in of_square(f)(x, y))
+
+    return jax.grad(inner, (0, 1))
+
+
+def forward_over_reverse(f):
+    return lambda x, y: jax.jvp(of_square(f), (x, y), (y, x))
+
+
+def mapped(in_axes):
+    def vmapped(f):
+        def of_each(x, y):
+            pair = (
+                a[0] if d is None else a for a, d in zip((x, y), in_axes, strict=True)
+            )
+            return jax.vmap(of_square(f), in_axes)(*pair)
+
+        return of_each
+
+    return vmapped
+
+
+def rematerialised(f):
+    return of_square(jax.checkpoint(f))
+
+
+def scanned(f):
+    def total(x, y):
+        def step(carry, pair):
+            return carry + jnp.sum(f(*pair).astype("float32")), None
+
+        return jax.lax.scan(step, jnp.zeros((), "float32"), (x, y))[0]
+
+    return jax.value_and_grad(total, (0, 1))
+
+
+USES = {
+    "value": lambda f: f,
+    "gradients": gradients,
+    "gradients of a square": of_square,
+    "jvp": forward,
+    "grad of grad": reverse_over_reverse,
+    "jvp of grad": forward_over_reverse,
+    "vmap": mapped((0, 0)),
+    "vmap, second unmapped": mapped((0, None)),
+    "vmap, first unmapped": mapped((None, 0)),
+    "jit": jax.jit,
+    "remat": rematerialised,
+    "scan": scanned,
+}
+every_dtype = pytest.mark.parametrize(
+    ("dtype", "x64"),
+    [
+        ("float16", False),
+        ("bfloat16", True),
+        ("float32", False),
+        ("float64", True),
+    ],
+)
+every_reduction = pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
+
+
+def pair(dtype):
+    return tuple(jnp.asarray(images.noise(SHAPE, seed), dtype) for seed in (1, 2))
+
+
+@every_dtype
+@every_reduction
+@pytest.mark.parametrize("implementation", ["fused", "xla"])
+def test_programs_are_those_of_standard_promotion(
+    reduction, implementation, dtype, x64
+):
+    function = functools.partial(
+        fused_ssim, reduction=reduction, implementation=implementation
+    )
+    with jax.enable_x64(x64):
+        x, y = pair(dtype)
+        for name, use in USES.items():
+            expected = jax.jit(use(function)).lower(x, y).as_text()
+            with strict():
+                found = jax.jit(use(function)).lower(x, y).as_text()
+            assert found == expected, name
+
+
+@every_dtype
+@every_reduction
+def test_sharded_programs_are_those_of_standard_promotion(reduction, dtype, x64):
+    cut = P(None, None, "a", "b")
+    function = jax.shard_map(
+        functools.partial(
+            sharded.fused_ssim, height_axis="a", width_axis="b", reduction=reduction
+        ),
+        # Programs for eight devices, of which lowering needs none.
+        mesh=AbstractMesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2),
+        in_specs=cut,
+        out_specs=cut if reduction == "none" else P(),
+    )
+
+    def lowered(use):
+        image = jax.ShapeDtypeStruct((2, 3, 48, 32), dtype)
+        traced = jax.jit(use(function)).trace(image, image)
+        return traced.lower(lowering_platforms=("cpu",)).as_text()
+
+    with jax.enable_x64(x64):
+        for use in (gradients, of_square, forward_over_reverse):
+            expected = lowered(use)
+            with strict():
+                assert lowered(use) == expected
+
+
+@every_dtype
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_outside_jit(data_format, dtype, x64):
+    function = functools.partial(
+        fused_ssim, padding="valid", data_format=data_format, reduction="per_image"
+    )
+    with jax.enable_x64(x64):
+        x, y = (jnp.asarray(images.noise((2, 12, 13, 14), s), dtype) for s in (1, 2))
+        expected = function(x, y), of_square(function)(x, y)
+        with strict():
+            found = function(x, y), of_square(function)(x, y)
+            assert function(x, y, train=False).dtype == expected[0].dtype
+    for f, e in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert f.dtype == e.dtype
+        np.testing.assert_array_equal(f, e)
+
+
+def test_two_dtypes_are_an_error_of_jax():
+    x, _ = pair("float32")
+    with strict(), pytest.raises(ValueError, match="promotion=strict"):
+        fused_ssim(x, x.astype("bfloat16"))
