@@ -11,6 +11,8 @@
 // square small, but of each no more counts than one range from the sample nearest to
 // the middle of the range: so it stays near the valid pixels where others are not
 // finite, or fill values. Where every window sees the zero padding, one sample is zero.
+// And it is rounded to a sixteenth of the range: planes that are alike then have the
+// same centre, and in what is black or white throughout no square is rounded.
 
 #ifndef JAX_FUSED_SSIM_COMMON_CENTRE_H_
 #define JAX_FUSED_SSIM_COMMON_CENTRE_H_
@@ -24,6 +26,7 @@ namespace jax_fused_ssim {
 
 constexpr int kCentreSide = 4;
 constexpr int kCentreSamples = kCentreSide * kCentreSide;
+constexpr int kCentreSteps = 16;  // of a range
 
 // Where the k-th of kCentreSide samples lies along a side.
 JFS_HOST_DEVICE int64_t centre_sample(int k, int64_t side) {

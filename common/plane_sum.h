@@ -20,7 +20,7 @@ struct PlaneSum {
 };
 
 // 32-bit words a plane of what an op has for scratch: the PlaneSums of all planes, and
-// behind them two floats a plane for what CUDA kernels subtract (cuda/centre.cuh).
+// behind them two floats a plane, the centres of both images (common/centre.h).
 constexpr int kScratchWords = sizeof(PlaneSum) / sizeof(unsigned int) + 2;
 
 // One term, ready to be added member by member.

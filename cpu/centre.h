@@ -15,7 +15,7 @@ namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
-// Of one channel of an image.
+// Of one channel of an image, in units of the range.
 template <typename E>
 Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
   using T = Compute<E>;
@@ -47,10 +47,12 @@ Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
     low = distance < low ? distance : low;
     high = distance > high ? distance : high;
   }
-  return nearest + (low + high) / 2;
+  const T steps = (nearest + (low + high) / 2) / range * kCentreSteps;
+  const T centre = __builtin_rint(steps) / kCentreSteps;
+  return centre - centre == 0 ? centre : T(0.5);
 }
 
-// Of the channels of a task, for pixels and for what was subtracted from s and d.
+// Of the channels of a task, as they are subtracted from pixels, and from s and d.
 template <typename T>
 struct TaskCentres {
   T x[kMaxChannels], y[kMaxChannels];
@@ -63,9 +65,9 @@ struct TaskCentres {
     for (int64_t c = 0; c < work.channels; ++c) {
       const T x = centre_of<E>(work, work.img1, c),
               y = centre_of<E>(work, work.img2, c);
-      centres.x[c] = x;
-      centres.y[c] = y;
-      centres.of_means[c] = {(x + y) / range, (x - y) / range};
+      centres.x[c] = x * range;
+      centres.y[c] = y * range;
+      centres.of_means[c] = {x + y, x - y};
     }
     return centres;
   }

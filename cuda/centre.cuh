@@ -15,20 +15,24 @@
 
 namespace jax_fused_ssim::cuda {
 
-// The centres of a plane of either image times w / L, which is what a pixel times w / L
-// loses in the same multiply-add.
+// Two numbers for a plane, one for either image: their centres in units of the range,
+// or times w, which is what a pixel times w / L loses in the same multiply-add.
 template <typename T>
-using Offsets = typename PairOf<T>::type;
+using Pair = typename PairOf<T>::type;
 
 template <typename T>
-__device__ __forceinline__ Centre<T> centre_of(Offsets<T> offsets) {
-  constexpr T kInverse = T(1 / double(outermost_tap<T>()));
-  return {(offsets.x + offsets.y) * kInverse, (offsets.x - offsets.y) * kInverse};
+__device__ __forceinline__ Pair<T> offsets_of(Pair<T> centres) {
+  return {centres.x * outermost_tap<T>(), centres.y * outermost_tap<T>()};
+}
+
+template <typename T>
+__device__ __forceinline__ Centre<T> centre_of(Pair<T> centres) {
+  return {centres.x + centres.y, centres.x - centres.y};
 }
 
 // Times w.
 template <typename T>
-__device__ __forceinline__ SumDifference<T> sum_difference(T x, T y, Offsets<T> offsets,
+__device__ __forceinline__ SumDifference<T> sum_difference(T x, T y, Pair<T> offsets,
                                                            T w_over_range) {
   const T a = fma(x, w_over_range, -offsets.x), b = fma(y, w_over_range, -offsets.y);
   return {a + b, a - b};
@@ -66,37 +70,35 @@ __device__ __forceinline__ Compute<Element> load_sample(const Job& job,
   return is_zero ? 0 : sample;
 }
 
-// By a whole warp, from what its lanes have loaded. Distances are compared as integers,
-// which a warp does at once.
+// The centres, by a whole warp, from what its lanes have loaded. Distances are compared
+// as integers, which a warp does at once.
 template <typename T>
-__device__ __forceinline__ Offsets<T> offsets_of_samples(T sample,
-                                                         const Constants<T>& c) {
-  constexpr float kUnits = 1 << 20;
+__device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<T>& c) {
+  constexpr float kUnits = 1 << 20;  // of a range
   constexpr int kInfinity = 0x7f800000;
+  constexpr T kInverse = T(1 / double(outermost_tap<T>()));
   const bool first = threadIdx.x % 32 < kCentreSamples;
-  const T middle = c.data_range / 2;
-  const auto distance = static_cast<float>(fabs(sample - middle));
+  const T in_ranges = sample * c.w_over_range * kInverse;
+  const auto distance = static_cast<float>(fabs(in_ranges - T(0.5)));
   // NaN is no less.
   const int key =
       distance < __int_as_float(kInfinity) ? __float_as_int(distance) : kInfinity;
   const auto nearest = [&](bool mine) {
     const int least = warp_min(mine ? key : kInfinity);
     const unsigned int lanes = __ballot_sync(kAllLanes, mine && key == least);
-    const T found = __shfl_sync(kAllLanes, sample, __ffs(lanes) - 1);
-    return least == kInfinity ? middle : found;
+    const T found = __shfl_sync(kAllLanes, in_ranges, __ffs(lanes) - 1);
+    return least == kInfinity ? T(0.5) : found;
   };
   const T nearest_x = nearest(first), nearest_y = nearest(!first);
-  const T away = cut_to_range(sample - (first ? nearest_x : nearest_y), c.data_range);
-  constexpr T kInverse = T(kUnits / double(outermost_tap<T>()));
-  const int units =
-      __float2int_rn(static_cast<float>(away * c.w_over_range * kInverse));
-  // Twice the half way. The nearest one is 0 away.
-  const auto between = [&](bool mine) {
-    return warp_min(mine ? units : 0) - warp_min(mine ? -units : 0);
+  const T away = cut_to_range(in_ranges - (first ? nearest_x : nearest_y), T(1));
+  const int units = __float2int_rn(static_cast<float>(away) * kUnits);
+  // The nearest one is 0 away.
+  const auto centre = [&](bool mine, T nearest) {
+    const int twice_between = warp_min(mine ? units : 0) - warp_min(mine ? -units : 0);
+    const T half_way = fma(T(twice_between), T(1 / (2 * kUnits)), nearest);
+    return rint(half_way * kCentreSteps) * T(1.0 / kCentreSteps);
   };
-  const T unit = c.data_range * T(1 / (2 * kUnits));
-  return {fma(T(between(first)), unit, nearest_x) * c.w_over_range,
-          fma(T(between(!first)), unit, nearest_y) * c.w_over_range};
+  return {centre(first, nearest_x), centre(!first, nearest_y)};
 }
 
 }  // namespace jax_fused_ssim::cuda

@@ -19,7 +19,7 @@ struct Request {
   const void* cotangent = nullptr;
   // Receives the sums of 1 - SSIM. A launch before clears it: see cuda/launch.cuh.
   PlaneSum* accumulators = nullptr;
-  float2* offsets = nullptr;  // scratch for cuda/strip_centre.cuh
+  float2* centres = nullptr;  // scratch for cuda/strip_centre.cuh
   void* map = nullptr;
   void* grad1 = nullptr;
   void* grad2 = nullptr;  // only with grad1

@@ -116,7 +116,7 @@ Request request_for(const Problem& problem, const Images& images, void* scratch)
   request.img1 = images.img1;
   request.img2 = images.img2;
   // Behind the accumulators of all planes.
-  request.offsets =
+  request.centres =
       reinterpret_cast<float2*>(static_cast<PlaneSum*>(scratch) + problem.planes());
   return request;
 }

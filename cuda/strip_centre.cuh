@@ -37,9 +37,9 @@ __global__ void prepare_kernel(const __grid_constant__ StripJob<Element> job) {
     const ImageOffsets at = image_offsets(job.leading, static_cast<int64_t>(image));
     const float sample =
         load_sample(job, job.img1 + at.img1 + channel, job.img2 + at.img2 + channel);
-    const Offsets<float> offsets = offsets_of_samples(sample, job.constants);
+    const float2 centres = centres_of_samples(sample, job.constants);
     if (threadIdx.x % 32 == 0) {
-      job.offsets[plane] = offsets;
+      job.centres[plane] = centres;
       if (job.accumulators) job.accumulators[plane] = {};
     }
   }
@@ -55,36 +55,36 @@ cudaError_t launch_prepare(cudaStream_t stream, const Device& device,
   return launch(stream, device, false, prepare_kernel<Element>, grid, job);
 }
 
-// The offsets of a pixel of a strip's row, `nth` images on from where it begins. There
-// may be no such image or channel, and then no pixel that needs them.
+// The centres for a channel of the image that is `nth` after the one that a strip's row
+// begins in. There may be no such image or channel, and then no pixel that needs them.
 template <typename Element>
-__device__ __forceinline__ Offsets<float> offsets_of(const StripJob<Element>& job,
-                                                     const Place& strip, int nth,
-                                                     int channel) {
+__device__ __forceinline__ float2 centres_of(const StripJob<Element>& job,
+                                             const Place& strip, int nth, int channel) {
   const int64_t image = strip.image + nth, last = job.images - 1;
   const int64_t exists = image < 0 ? 0 : image < last ? image : last;
   const int within = channel < job.channels ? channel : job.channels - 1;
-  // Not through the cache for what no launch writes: the launch before may still run.
-  return __ldcg(job.offsets + exists * job.channels + within);
+  // Past the first cache: the launch before has written them while this one ran.
+  return __ldcg(job.centres + exists * job.channels + within);
 }
 
-// Of the image whose windows see the pixel: half of a gap belongs to the one before it.
+// What a pixel of the row loses: of the image whose windows see it. Half of a gap
+// belongs to the one before it.
 template <typename Element>
-__device__ __forceinline__ Offsets<float> offsets_of_pixel(const StripJob<Element>& job,
-                                                           const Place& strip,
-                                                           int pixel, int channel) {
+__device__ __forceinline__ float2 offsets_of_pixel(const StripJob<Element>& job,
+                                                   const Place& strip, int pixel,
+                                                   int channel) {
   constexpr int kHalfGap = 2 * kGroup;
   static_assert(kRadius <= kHalfGap, "");
-  return offsets_of(job, strip, job.pitch.divide(strip.column + pixel + kHalfGap),
-                    channel);
+  const int nth = job.pitch.divide(strip.column + pixel + kHalfGap);
+  return offsets_of<float>(centres_of(job, strip, nth, channel));
 }
 
 // Of the map pixels that a MapGroup of this pixel holds.
 template <typename Element>
 __device__ __forceinline__ Centre<float> centre_of_map_group(
     const StripJob<Element>& job, const Place& strip, int pixel, int channel) {
-  return centre_of<float>(offsets_of(
-      job, strip, job.pitch.divide(strip.column + pixel + kGroup - 1), channel));
+  const int nth = job.pitch.divide(strip.column + pixel + kGroup - 1);
+  return centre_of<float>(centres_of(job, strip, nth, channel));
 }
 
 }  // namespace jax_fused_ssim::cuda

@@ -79,7 +79,7 @@ struct StripJob {
   const Element* img2;
   const Element* cotangent;
   PlaneSum* accumulators;
-  float2* offsets;  // of every plane: cuda/strip_centre.cuh
+  float2* centres;  // of every plane: cuda/strip_centre.cuh
   Element* map;
   float* grad1;
   float* grad2;

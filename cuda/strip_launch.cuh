@@ -188,7 +188,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
 
   StripJob<Element> job;
   fill_job(job, request);
-  job.offsets = request.offsets;
+  job.centres = request.centres;
   job.images = problem.images;
   job.pitch = Divisor(static_cast<int>(strips.pitch));
   job.row_size = problem.width * problem.channels;

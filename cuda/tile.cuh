@@ -202,8 +202,9 @@ class Tile {
       img1 += stride;
       img2 += stride;
     }
-    const Offsets<T> offsets = offsets_of_samples(sample, job_.constants);
-    centre_ = centre_of<T>(offsets);
+    const Pair<T> centres = centres_of_samples(sample, job_.constants);
+    const Pair<T> offsets = offsets_of<T>(centres);
+    centre_ = centre_of<T>(centres);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       const int row = top + i * kDown;

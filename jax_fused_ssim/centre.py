@@ -10,10 +10,11 @@ from jax import Array
 from jax_fused_ssim.spec import WINDOW, Spec
 
 _SIDE = 4
+_STEPS = 16
 
 
 def centre_of_planes(a: Array, spec: Spec) -> Array:
-    """A number near the pixels of every plane, to subtract from them.
+    """A number near the pixels of every plane, in units of the range.
 
     Args:
       a: [..., H, W], or [..., H, W, C] with `spec.channels_last`; float32 or float64.
@@ -34,23 +35,25 @@ def centre_of_planes(a: Array, spec: Spec) -> Array:
         samples = jnp.concatenate(
             [samples, jnp.zeros_like(samples)], spec.spatial_axes[0]
         )
-    data_range = np.asarray(spec.data_range, a.dtype)
-    middle = data_range / 2
-    distance = jnp.abs(samples - middle)
-    distance = jnp.where(jnp.isfinite(distance), distance, jnp.inf)
-    least = jnp.min(distance, spec.spatial_axes, keepdims=True)
-    # Of two that are equally near, one on each side, the larger.
-    is_nearest = jnp.isfinite(distance) & (distance == least)
-    nearest = jnp.max(
-        jnp.where(is_nearest, samples, -jnp.inf), spec.spatial_axes, keepdims=True
+    samples = samples * np.asarray(1 / spec.data_range, a.dtype)
+    distance = jnp.abs(samples - 0.5)
+    least = jnp.min(
+        jnp.where(jnp.isnan(distance), jnp.inf, distance),
+        spec.spatial_axes,
+        keepdims=True,
     )
-    nearest = jnp.where(jnp.isfinite(nearest), nearest, middle)
+    # Of two that are equally near, one on each side, the larger.
+    nearest = jnp.max(
+        jnp.where((distance == least) & jnp.isfinite(samples), samples, -jnp.inf),
+        spec.spatial_axes,
+        keepdims=True,
+    )
+    nearest = jnp.where(jnp.isfinite(nearest), nearest, 0.5)
     away = samples - nearest
-    away = jnp.where(jnp.isnan(away), -data_range, away)
-    away = jnp.clip(away, -data_range, data_range)
+    away = jnp.clip(jnp.where(jnp.isnan(away), -1, away), -1, 1)
     low = jnp.min(away, spec.spatial_axes, keepdims=True)
     high = jnp.max(away, spec.spatial_axes, keepdims=True)
-    return nearest + (low + high) / 2
+    return jnp.round((nearest + (low + high) / 2) * _STEPS) / _STEPS
 
 
 def _sees_only_border(shape: tuple[Any, ...], spec: Spec) -> bool:

@@ -80,9 +80,10 @@ def _sum_difference(x: Array, y: Array, spec: Spec) -> _SumDifference:
     dtype = compute_dtype(x.dtype)
     x, y = x.astype(dtype), y.astype(dtype)
     cx, cy = (centre_of_planes(a, spec) for a in (x, y))
+    data_range = np.asarray(spec.data_range, dtype)
     inv_range = np.asarray(1 / spec.data_range, dtype)
-    x, y = x - cx, y - cy
-    return _SumDifference(*(a * inv_range for a in (x + y, x - y, cx + cy, cx - cy)))
+    x, y = x - cx * data_range, y - cy * data_range
+    return _SumDifference((x + y) * inv_range, (x - y) * inv_range, cx + cy, cx - cy)
 
 
 def _moments(a: _SumDifference, spec: Spec) -> _Moments:
