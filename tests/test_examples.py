@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import eight_devices
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,7 @@ def run(cwd, *args):
         env={
             **os.environ,
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+            "XLA_FLAGS": eight_devices.flags(),
         },
         cwd=cwd,
         capture_output=True,
