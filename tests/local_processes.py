@@ -20,7 +20,11 @@ def options(count):
         holder.bind(("localhost", 0))
         port = holder.getsockname()[1]
         yield [
-            [f"--coordinator=localhost:{port}", f"--processes={count}", f"--process={i}"]
+            [
+                f"--coordinator=localhost:{port}",
+                f"--processes={count}",
+                f"--process={i}",
+            ]
             for i in range(count)
         ]
 

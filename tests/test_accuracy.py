@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from ops_table import OPS
 
-from jax_fused_ssim import ops
 from jax_fused_ssim.ops import Spec
 
 MEAN_TOLERANCE = 5e-8
@@ -61,28 +61,27 @@ def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
         return reference.planes(np.asarray(a).astype(reference.REAL), last)
 
     run = jax.jit(_every_op, static_argnums=3)
-    all_sums, found_map, grads, map_grads = run(*arrays, spec.scaled(1 / count))
     exact_mean = float(1 - expected.map.mean())
-    for s in all_sums:
-        assert abs(np.asarray(s, np.float64).sum() - exact_mean) < mean
-    error = np.abs(planes(found_map) - expected.map)
-    assert (error <= map_ + half_ulp * np.abs(expected.map)).all(), error.max()
-    for found, exact in zip(grads, 2 * expected.grads, strict=True):
-        assert relative(planes(found), exact / count) < gradient
-    for found, exact in zip(map_grads, 2 * expected.map_grads, strict=True):
-        assert relative(planes(found), exact) < gradient
+    for name, results in run(*arrays, spec.scaled(1 / count)).items():
+        op = OPS[name]
+        if op.sums:
+            total = np.asarray(results.pop(0), np.float64).sum()
+            assert abs(total - exact_mean) < mean, name
+        if not op.wrt:
+            for found in results:
+                error = np.abs(planes(found) - expected.map)
+                allowed = map_ + half_ulp * np.abs(expected.map)
+                assert (error <= allowed).all(), (name, error.max())
+            continue
+        exact = expected.map_grads if op.cotangent else expected.grads
+        exact = [e for e, asked in zip(exact, op.wrt, strict=True) if asked]
+        for found, e in zip(results, exact, strict=True):
+            e = e if op.cotangent else e / count
+            assert relative(planes(found), e) < gradient, name
 
 
 def _every_op(x, y, cotangent, spec):
-    """Both gradients together, then each alone: those are different kernels."""
-    sums = [ops.ssim_sum(x, y, spec)]
-    grads, map_grads = [], []
-    for wrt in ((True, True), (True, False), (False, True)):
-        some_sums, some_grads = ops.ssim_sum_grad(x, y, spec, wrt)
-        sums.append(some_sums)
-        grads.extend(some_grads)
-        map_grads.extend(ops.ssim_map_grad(x, y, cotangent, spec, wrt))
-    return sums, ops.ssim_map(x, y, spec), grads, map_grads
+    return {name: op(x, y, cotangent, spec) for name, op in OPS.items()}
 
 
 @implementations

@@ -7,6 +7,7 @@ import images
 import jax
 import jax.numpy as jnp
 import numpy as np
+import ops_table
 import pytest
 import reference
 
@@ -32,12 +33,14 @@ def array(shape, dtype="float32"):
 IMAGE = array(SHAPE)
 SUMS = array(PLANES)
 WORDS = array((*PLANES, PLANE_SUM_WORDS), "uint32")
-# Name: operands, results.
+# Name: operands, results; of a gradient the first alone.
 OPS = {
-    "ssim_sum": ([IMAGE] * 2, [SUMS, WORDS]),
-    "ssim_sum_grad": ([IMAGE] * 2, [SUMS, WORDS, IMAGE]),
-    "ssim_map": ([IMAGE] * 2, [IMAGE]),
-    "ssim_map_grad": ([IMAGE] * 3, [IMAGE]),
+    op.name: (
+        [IMAGE] * (2 + op.cotangent),
+        [SUMS, WORDS] * op.sums + [IMAGE] * op.images,
+    )
+    for op in ops_table.OPS.values()
+    if op.wrt in (None, ops_table.FIRST)
 }
 
 

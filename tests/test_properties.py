@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ops_table import OPS, every_op
 
-from jax_fused_ssim import fused_ssim, ops
+from jax_fused_ssim import fused_ssim
 from jax_fused_ssim.ops import Spec
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -169,27 +170,18 @@ def test_bitwise_repeatable(shape, data_format, dtype):
                 assert not _differs(a, b).any()
 
 
+@every_op
 @every_format
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_independent_of_the_batch(data_format, dtype):
+def test_independent_of_the_batch(data_format, dtype, op):
     """An image alone, and among others, gives the same bits; its sums too."""
     x, y = (jnp.asarray(images.noise((7, 3, 130, 61), s), dtype) for s in (1, 2))
     spec = Spec(channels_last=data_format == "NHWC", implementation="fused")
     cotangent = jnp.asarray(images.noise(x.shape, 3), dtype)
 
-    def run(*arrays):
-        sums, grads = ops.ssim_sum_grad(*arrays[:2], spec, (True, True))
-        return (
-            ops.ssim_sum(*arrays[:2], spec),
-            ops.ssim_map(*arrays[:2], spec),
-            ops.ssim_map_grad(*arrays, spec),
-            sums,
-            grads,
-        )
-
-    batch = jax.tree.leaves(run(x, y, cotangent))
+    batch = OPS[op](x, y, cotangent, spec)
     for i in (0, 3, 6):
-        alone = jax.tree.leaves(run(x[i], y[i], cotangent[i]))
+        alone = OPS[op](x[i], y[i], cotangent[i], spec)
         for a, b in zip(alone, batch, strict=True):
             assert not _differs(a, b[i]).any()
 

@@ -42,22 +42,29 @@ def start(*options, devices=1):
 
 
 @pytest.fixture(scope="module")
-def one_process(tmp_path_factory):
+def one_process(once):
     """The log and the output of one process with two devices."""
-    log = tmp_path_factory.mktemp("one") / "log.json"
-    (output,) = finish([start("--log", log, devices=2)])
-    return json.loads(log.read_text()), output
+
+    def train(folder):
+        log = folder / "log.json"
+        (output,) = finish([start("--log", log, devices=2)])
+        return json.loads(log.read_text()), output
+
+    return once("one-process", train)
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
+def two_processes(once):
     """The log, the outputs and the checkpoints of two processes with a device each."""
-    folder = tmp_path_factory.mktemp("two")
-    log, checkpoints = folder / "log.json", folder / "checkpoints"
-    common = (f"--checkpoint-dir={checkpoints}", f"--log={log}")
-    with local_processes.options(2) as each:
-        outputs = finish([start(*common, *options) for options in each])
-    return json.loads(log.read_text()), outputs, checkpoints
+
+    def train(folder):
+        log, checkpoints = folder / "log.json", folder / "checkpoints"
+        common = (f"--checkpoint-dir={checkpoints}", f"--log={log}")
+        with local_processes.options(2) as each:
+            outputs = finish([start(*common, *options) for options in each])
+        return json.loads(log.read_text()), outputs, str(checkpoints)
+
+    return once("two-processes", train)
 
 
 def test_beats_the_noisy_input(one_process):

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from ops_table import OPS, every_op
 
-from jax_fused_ssim import fused_ssim, ops, xla
+from jax_fused_ssim import fused_ssim, xla
 from jax_fused_ssim.ops import Spec
 
 SHAPE = (2, 13, 14)  # of one image, channels first
@@ -28,37 +29,18 @@ def pair(*shape, dtype=np.float32):
     return tuple(jnp.asarray(images.noise(shape, seed), dtype) for seed in (1, 2))
 
 
-# Name: an op as a function of two images, all results in a flat tuple.
-def _sum(x, y, spec):
-    return (ops.ssim_sum(x, y, spec),)
+def of_pair(op, layout):
+    """An op as a function of two images, with a cotangent that is not constant."""
+    spec = SPECS[layout]
+
+    def function(x, y):
+        shape = spec.map_shape(x.shape)
+        cotangent = jnp.sin(jnp.arange(np.prod(shape), dtype=x.dtype))
+        return OPS[op](x, y, cotangent.reshape(shape), spec)
+
+    return function
 
 
-def _sum_grad(x, y, spec, wrt):
-    sums, grads = ops.ssim_sum_grad(x, y, spec, wrt)
-    return (sums, *grads)
-
-
-def _map(x, y, spec):
-    return (ops.ssim_map(x, y, spec),)
-
-
-def _map_grad(x, y, spec, wrt):
-    cotangent = jnp.sin(jnp.arange(np.prod(spec.map_shape(x.shape)), dtype=x.dtype))
-    return ops.ssim_map_grad(
-        x, y, cotangent.reshape(spec.map_shape(x.shape)), spec, wrt
-    )
-
-
-OPS = {
-    "ssim_sum": _sum,
-    "ssim_sum_grad x": functools.partial(_sum_grad, wrt=(True, False)),
-    "ssim_sum_grad y": functools.partial(_sum_grad, wrt=(False, True)),
-    "ssim_sum_grad both": functools.partial(_sum_grad, wrt=(True, True)),
-    "ssim_map": _map,
-    "ssim_map_grad x": functools.partial(_map_grad, wrt=(True, False)),
-    "ssim_map_grad both": functools.partial(_map_grad, wrt=(True, True)),
-}
-every_op = pytest.mark.parametrize("op", OPS)
 every_spec = pytest.mark.parametrize("layout", SPECS)
 
 
@@ -90,7 +72,7 @@ def loop(function, in_axes, *arrays):
 @every_op
 @every_spec
 def test_jit(op, layout):
-    function = functools.partial(OPS[op], spec=SPECS[layout])
+    function = of_pair(op, layout)
     x, y = pair(3, 13, 14, 2)
     assert_same(jax.jit(function)(x, y), function(x, y), 0)
 
@@ -101,7 +83,7 @@ def test_jit(op, layout):
     "in_axes", [(0, 0), (1, -1), (2, 0), (-1, 1), (0, None), (None, 2)], ids=str
 )
 def test_vmap(op, layout, in_axes):
-    function = functools.partial(OPS[op], spec=SPECS[layout])
+    function = of_pair(op, layout)
     one = (2, 13, 14, 1) if layout == "last" else (1, 2, 13, 14)
     x, y = (
         jnp.stack([a] if d is None else [a, a[::-1] * 0.9, a * 0.8], axis=d or 0)
@@ -119,7 +101,7 @@ def test_vmap(op, layout, in_axes):
 def test_nested_vmap(op, axes):
     """Each image mapped by one vmap, the other, both or neither: strides of 0."""
     inner, outer = axes
-    function = functools.partial(OPS[op], spec=SPECS["first"])
+    function = of_pair(op, "first")
     x, y = (
         jnp.asarray(images.noise((*([3] * n), *SHAPE), 5 + n), jnp.float32)
         for n in (
