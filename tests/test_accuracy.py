@@ -19,9 +19,17 @@ from jax_fused_ssim.ops import Spec
 MEAN_TOLERANCE = 5e-8
 PADDINGS = {"same": (True, True), "valid": (False, False), "rows": (True, False)}
 
-implementations = pytest.mark.parametrize("implementation", ["fused", "xla"])
+slow = pytest.mark.slow
+implementations = pytest.mark.parametrize(
+    "implementation", ["fused", pytest.param("xla", marks=slow)]
+)
 layouts = pytest.mark.parametrize("channels_last", [False, True])
 paddings = pytest.mark.parametrize("padding", PADDINGS)
+
+
+def marked(names):
+    """The reference takes seconds for a photograph."""
+    return [pytest.param(n, marks=slow) if "photo" in n else n for n in names]
 
 
 class Expected:
@@ -87,7 +95,7 @@ def _every_op(x, y, cotangent, spec):
 @implementations
 @layouts
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("name", images.pairs())
+@pytest.mark.parametrize("name", marked(images.pairs()))
 def test_float32(name, padding, channels_last, implementation):
     _, gradient, map_ = images.pairs()[name]
     x, y, expected = expected_of_pair(name, padding, np.float32)
@@ -102,7 +110,9 @@ def test_float32(name, padding, channels_last, implementation):
 @implementations
 @layouts
 @paddings
-@pytest.mark.parametrize("name", ["noise", "flat and dark", "photograph and blur"])
+@pytest.mark.parametrize(
+    "name", marked(["noise", "flat and dark", "photograph and blur"])
+)
 def test_float64(name, padding, channels_last, implementation):
     x, y, expected = expected_of_pair(name, padding, np.float64)
     spec = Spec(
@@ -117,7 +127,7 @@ def test_float64(name, padding, channels_last, implementation):
 @implementations
 @layouts
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-@pytest.mark.parametrize("name", ["noise", "photograph and blur"])
+@pytest.mark.parametrize("name", marked(["noise", "photograph and blur"]))
 def test_half_precision(name, dtype, channels_last, implementation):
     pair, gradient, map_ = images.pairs()[name]
     x, y = (a.astype(dtype) for a in pair)
@@ -165,7 +175,11 @@ def _fits(shape, padding):
 # Plain JAX is the same program for both types.
 @pytest.mark.parametrize(
     ("implementation", "dtype"),
-    [("fused", np.float32), ("fused", np.float64), ("xla", np.float64)],
+    [
+        ("fused", np.float32),
+        ("fused", np.float64),
+        pytest.param("xla", np.float64, marks=slow),
+    ],
 )
 @layouts
 @pytest.mark.parametrize(
@@ -194,8 +208,10 @@ def test_shapes(shape, padding, channels_last, implementation, dtype):
         check(x, y, expected, spec, mean=mean, map_=1e-5, gradient=1e-6)
 
 
-@implementations
-@pytest.mark.parametrize("data_range", [1e-6, 1.0, 255.0, 1e6])
+@pytest.mark.parametrize("implementation", ["fused", "xla"])
+@pytest.mark.parametrize(
+    "data_range", [1.0, *(pytest.param(r, marks=slow) for r in (1e-6, 255.0, 1e6))]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_data_range(data_range, dtype, implementation):
     pair, gradient, map_ = images.pairs()["noise"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from matplotlib import pyplot as plt
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 # Last, so that what is installed comes before what the checkout has beside them.
 sys.path.append(str(ROOT))

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import eight_devices
+import pytest
 from matplotlib import pyplot as plt
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 

@@ -164,16 +164,18 @@ def cpu_program(**env):
     return json.loads(run([PROGRAM], **env))
 
 
+@pytest.mark.slow
 def test_number_of_threads_does_not_matter():
     one, three = (cpu_program(NPROC=n) for n in ("1", "3"))
     assert one == three
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
 def test_every_cpu_instruction_set(name):
     order = ["baseline", "avx2", "avx512"]
     if order.index(name) > order.index(build_info()["cpu_instruction_set"]):
-        pytest.skip("this CPU lacks it")
+        pytest.skip("this CPU lacks it, or --kernel another")
     found = cpu_program(JAX_FUSED_SSIM_CPU=name)
     assert found["instruction_set"] == name
     assert {op: e for op, e in found["errors"].items() if not e < 1} == {}
@@ -203,12 +205,14 @@ def run_pytest(*args):
     )
 
 
+@pytest.mark.slow
 def test_option_kernel():
     done = run_pytest("--kernel", "baseline")
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_option_kernel_without_that_kernel():
     done = run_pytest("--kernel", "strip")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR

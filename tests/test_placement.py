@@ -8,6 +8,7 @@ import eight_devices
 import pytest
 from placement_program import EXPLICIT, SHARD_MAP
 
+pytestmark = pytest.mark.slow
 GATHERING = ("all-gather", "all-to-all", "collective-permute")
 # The gradient of an image goes back to where that image lies; for these that is not
 # where the work is done.

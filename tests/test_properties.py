@@ -15,7 +15,10 @@ FORMATS = ["NCHW", "NHWC"]
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_format = pytest.mark.parametrize("data_format", FORMATS)
-every_implementation = pytest.mark.parametrize("implementation", ["fused", "xla"])
+slow = pytest.mark.slow
+every_implementation = pytest.mark.parametrize(
+    "implementation", ["fused", pytest.param("xla", marks=slow)]
+)
 
 
 def photograph(dtype, data_format):
@@ -41,7 +44,10 @@ def results(x, y, **options):
 @every_format
 @every_implementation
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("content", ["photograph", "black", "white", "large"])
+@pytest.mark.parametrize(
+    "content",
+    ["photograph", *(pytest.param(c, marks=slow) for c in ("black", "white", "large"))],
+)
 def test_identical_images(content, padding, implementation, data_format, dtype):
     with jax.enable_x64(dtype == "float64"):
         x = photograph(dtype, data_format)

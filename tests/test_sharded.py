@@ -14,6 +14,8 @@ import sharded_program
 
 from jax_fused_ssim import sharded
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def results(once):

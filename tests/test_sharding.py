@@ -9,6 +9,7 @@ import eight_devices
 import pytest
 from sharding_program import CASES
 
+pytestmark = pytest.mark.slow
 GATHERING = ("all-gather", "all-to-all", "collective-permute")
 
 

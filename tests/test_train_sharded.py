@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from local_processes import finish
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_sharded.py"
 STEPS = 80
 OPTIONS = (

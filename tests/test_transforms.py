@@ -142,7 +142,9 @@ every_argnums = pytest.mark.parametrize("argnums", [0, 1, (0, 1)], ids=str)
 
 
 @every_reduction
-@every_argnums
+@pytest.mark.parametrize(
+    "argnums", [*(pytest.param(i, marks=pytest.mark.slow) for i in (0, 1)), (0, 1)]
+)
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding):
@@ -166,6 +168,7 @@ def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding)
     assert_same(found, expected, 5e-6)
 
 
+@pytest.mark.slow
 @every_reduction
 @pytest.mark.parametrize("implementation", ["fused", "xla"])
 def test_finite_differences(reduction, implementation):
