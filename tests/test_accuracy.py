@@ -162,10 +162,9 @@ SHAPES = [
     (2, 12, 300),
     (2, 300, 12),
     (5, 33, 65),
-    (40, 13, 17),
     (2, 3, 4, 24, 32),
-    (1, 25, 1030),
 ]
+LARGE_SHAPES = [(40, 13, 17), (1, 25, 1030)]
 
 
 def _fits(shape, padding):
@@ -184,7 +183,12 @@ def _fits(shape, padding):
 @layouts
 @pytest.mark.parametrize(
     ("shape", "padding"),
-    [(s, p) for s in SHAPES for p in PADDINGS if _fits(s, p)],
+    [
+        pytest.param(s, p, marks=[slow] if s in LARGE_SHAPES else [])
+        for s in SHAPES + LARGE_SHAPES
+        for p in PADDINGS
+        if _fits(s, p)
+    ],
     ids=str,
 )
 def test_shapes(shape, padding, channels_last, implementation, dtype):

@@ -67,6 +67,7 @@ def test_identical_images(content, padding, implementation, data_format, dtype):
             assert (grad == 0).all()
 
 
+@slow
 @every_dtype
 @every_implementation
 @pytest.mark.parametrize("padding", ["same", "valid"])

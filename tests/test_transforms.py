@@ -138,13 +138,16 @@ def _weighted(x, y, reduction, **options):
 
 
 every_reduction = pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
-every_argnums = pytest.mark.parametrize("argnums", [0, 1, (0, 1)], ids=str)
-
-
-@every_reduction
-@pytest.mark.parametrize(
+# Of those alone the kernels are tested by op.
+every_argnums = pytest.mark.parametrize(
     "argnums", [*(pytest.param(i, marks=pytest.mark.slow) for i in (0, 1)), (0, 1)]
 )
+
+
+@pytest.mark.parametrize(
+    "reduction", ["mean", pytest.param("per_image", marks=pytest.mark.slow), "none"]
+)
+@every_argnums
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding):
@@ -164,7 +167,8 @@ def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding)
         return jnp.sum(weights.reshape(result.shape) * result)
 
     with jax.enable_x64(True):
-        expected = jax.grad(plain, argnums)(x.astype("float64"), y.astype("float64"))
+        x, y = x.astype("float64"), y.astype("float64")
+        expected = jax.jit(jax.grad(plain, argnums))(x, y)
     assert_same(found, expected, 5e-6)
 
 
@@ -241,6 +245,7 @@ def test_forward_mode(reduction):
     assert_same(in_x + in_y, tangent, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_hessian(reduction):
     function = functools.partial(_weighted, reduction=reduction)
@@ -269,7 +274,14 @@ HESSIAN_VECTOR = {
 
 
 @every_reduction
-@pytest.mark.parametrize("way", HESSIAN_VECTOR)
+@pytest.mark.parametrize(
+    "way",
+    [
+        "forward over reverse",
+        pytest.param("reverse over reverse", marks=pytest.mark.slow),
+        pytest.param("reverse over forward", marks=pytest.mark.slow),
+    ],
+)
 def test_hessian_vector_product_in_float32(way, reduction):
     """Against finite differences of the gradient in float64."""
     x, y = pair(2, *SHAPE)
