@@ -1,4 +1,4 @@
-# make demo | test | bench | kernels | lint | clean. Everything is installed in $(VENV), nothing outside.
+# make demo | test | test-fast | dev | bench | kernels | lint | clean. Everything is installed in $(VENV), nothing outside.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,20 +21,30 @@ comma := ,
 GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 JAX_FUSED_SSIM_CUDA ?= $(if $(GPU),ON,AUTO)
 export JAX_FUSED_SSIM_CUDA
+# What is built here is for the GPU that is here; empty for all that are supported.
+CUDAARCHS ?= $(if $(GPU),native)
+export CUDAARCHS
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
-  $(wildcard cmake/* common/* cpu/* cuda/* ffi/* jax_fused_ssim/*.py)
+# What the build itself needs, with the headers of an older jaxlib than that in $(VENV).
+BUILD := $(VENV)/build
+BUILD_PIP := $(BUILD)/bin/python -m pip --disable-pip-version-check
+# One folder for each setting, kept, so that only what has changed is compiled.
+BUILD_DIR = $(VENV)/native/$(JAX_FUSED_SSIM_CUDA)-$(subst ;,+,$(CUDAARCHS))
 NATIVE := $(wildcard $(addsuffix /*,common cpu cuda ffi))
+NATIVE_SOURCES := pyproject.toml CMakeLists.txt $(NATIVE) \
+  $(wildcard $(addprefix cmake/*.,cmake map py))
+SOURCES := $(NATIVE_SOURCES) README.md LICENSE $(wildcard jax_fused_ssim/*.py)
 
+# $(call extras,EXTRAS): these, or what was asked for, and the JAX for this machine.
+extras = $(strip $(or $(EXTRAS),$(1)))$(if $(GPU),$(comma)$(CUDA_EXTRA))
 # $(call installed,EXTRAS): the stamp of an environment with these extras.
-installed = $(VENV)/installed-$(subst $(comma),-,$(strip \
-  $(or $(EXTRAS),$(1))))$(if $(GPU),-$(CUDA_EXTRA))
+installed = $(VENV)/installed-$(subst $(comma),-,$(call extras,$(1)))
 demo_env := $(call installed,demo)
 test_env := $(call installed,test)
 bench_env := $(call installed,bench)
 
-.PHONY: help demo test bench kernels lint clean FORCE
+.PHONY: help demo test test-fast dev bench kernels lint clean FORCE
 
 help:
 	@head -1 Makefile
@@ -44,8 +54,14 @@ demo: $(demo_env)
 
 # -P: the installed package, not the one in this folder.
 test: $(test_env)
-	XLA_PYTHON_CLIENT_PREALLOCATE=false \
-	  $(VENV)/bin/python -P -m pytest tests $(PYTEST_ARGS)
+	$(VENV)/bin/python -P -m pytest tests $(PYTEST_ARGS)
+
+test-fast: $(test_env)
+	$(VENV)/bin/python -P -m pytest tests -m "not slow" $(PYTEST_ARGS)
+
+# The checkout itself, for $(VENV)/bin/python -P -m pytest: a change of a Python file is
+# there at once, one of a kernel after another make dev.
+dev: $(VENV)/checkout
 
 bench: $(bench_env)
 	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
@@ -71,21 +87,48 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Touched when a setting changes, so that what was built with another is built again.
+SETTINGS := cuda=$(JAX_FUSED_SSIM_CUDA) archs=$(CUDAARCHS) jax=$(JAX_VERSION)
 $(VENV)/settings: FORCE | $(VENV)/bin/python
-	@echo 'cuda=$(JAX_FUSED_SSIM_CUDA) jax=$(JAX_VERSION)' | cmp -s - $@ || \
-	  echo 'cuda=$(JAX_FUSED_SSIM_CUDA) jax=$(JAX_VERSION)' > $@
+	@echo '$(SETTINGS)' | cmp -s - $@ || echo '$(SETTINGS)' > $@
 
-$(VENV)/wheel/built: $(SOURCES) $(VENV)/settings
-	rm -rf $(VENV)/wheel
-	$(PIP) wheel --no-deps --wheel-dir $(VENV)/wheel .
+# pip's own isolation makes a new environment for each build: everything is compiled
+# again, because the headers are elsewhere.
+$(BUILD)/installed: pyproject.toml $(wildcard cmake/*.py) $(VENV)/settings
+	$(VENV)/bin/python -m venv $(BUILD)
+	$(BUILD)/bin/python -c 'import tomllib; \
+	  build = tomllib.load(open("pyproject.toml", "rb"))["build-system"]; \
+	  print(*build["requires"], sep="\n")' > $(BUILD)/requires.txt
+	$(BUILD_PIP) install -r $(BUILD)/requires.txt
+	PYTHONPATH=cmake $(BUILD)/bin/python -B -c 'import build_backend; \
+	  print(*build_backend.get_requires_for_build_wheel(), sep="\n")' \
+	  > $(BUILD)/requires.txt
+	$(BUILD_PIP) install -r $(BUILD)/requires.txt
 	touch $@
 
-# The second install replaces a build of the same version, which the first one keeps.
+$(VENV)/wheel/built: $(SOURCES) $(VENV)/settings $(BUILD)/installed
+	rm -rf $(VENV)/wheel
+	$(BUILD_PIP) wheel --no-deps --no-build-isolation -C build-dir=$(BUILD_DIR) \
+	  --wheel-dir $(VENV)/wheel .
+	touch $@
+
+# $(call install,FOLDER,EXTRAS): the wheel in a folder, and what it needs. The second
+# install replaces a build of the same version, which the first one keeps.
+define install
+$(PIP) install "$$(echo $(1)/*.whl)[$(2)]" \
+  $(if $(JAX_VERSION),jax==$(JAX_VERSION) jaxlib==$(JAX_VERSION))
+$(PIP) install --force-reinstall --no-deps $(1)/*.whl
+endef
+
+$(VENV)/checkout: $(NATIVE_SOURCES) $(VENV)/settings $(BUILD)/installed
+	rm -rf $(VENV)/editable $(VENV)/installed-*
+	PYTHONPATH=cmake $(BUILD)/bin/python -B -c 'import build_backend; \
+	  build_backend.build_editable("$(VENV)/editable", {"build-dir": "$(BUILD_DIR)"})'
+	$(call install,$(VENV)/editable,$(call extras,test))
+	touch $@
+
 $(VENV)/installed-%: $(VENV)/wheel/built
-	$(PIP) install \
-	  "$$(echo $(VENV)/wheel/*.whl)[$(subst -,$(comma),$*)]" \
-	  $(if $(JAX_VERSION),jax==$(JAX_VERSION) jaxlib==$(JAX_VERSION))
-	$(PIP) install --force-reinstall --no-deps $(VENV)/wheel/*.whl
+	rm -f $(VENV)/checkout
+	$(call install,$(VENV)/wheel,$(subst -,$(comma),$*))
 	touch $@
 
 $(VENV)/linters: Makefile | $(VENV)/bin/python

@@ -65,10 +65,13 @@ def train(processes: int, steps: int) -> dict[str, Any]:
     import local_processes
 
     cpu = os.environ.get("JAX_PLATFORMS") == "cpu"
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        local_processes.options(processes) as each_options,
+    ):
         log = Path(folder, "log.json")
         running = []
-        for i, options in enumerate(local_processes.options(processes)):
+        for i, options in enumerate(each_options):
             options += ["--steps", str(steps), "--log", str(log)]
             # Or every process picks convolutions of its own, by timing them.
             flags = "--xla_gpu_deterministic_ops=true"
@@ -88,9 +91,7 @@ def train(processes: int, steps: int) -> dict[str, Any]:
                     text=True,
                 )
             )
-        outputs = [process.communicate()[0] for process in running]
-        if any(process.returncode for process in running):
-            raise RuntimeError("\n".join(output[-2000:] for output in outputs))
+        local_processes.finish(running)
         return json.loads(log.read_text())
 
 

@@ -66,7 +66,8 @@ class Program:
           budget: seconds that preparing it may take, about.
 
         Returns:
-          A function that does so and returns seconds for each time, or None.
+          A function that does so and returns seconds for each time, or None. Seconds
+          may be a difference of two times, which noise can turn negative.
         """
         return None
 

@@ -111,7 +111,7 @@ class Run:
             if name in problems:
                 timing.say(f"{name}, {op}: no kernel time: {problems[name]}")
             call = timing.summary(calls[name])
-            kernel = timing.summary(kernels[name]) if kernels.get(name) else None
+            kernel = timing.summary(kernels[name]) if name in kernels else None
             entry = self._entry(keys[name], images, call, kernel)
             entry |= {"memory_bytes": program.memory(), "difference": checks[name]}
             self._results.add("measurements", entry)

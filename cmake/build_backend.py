@@ -1,9 +1,8 @@
 """scikit-build-core, and nvcc from PyPI where it is wanted and missing."""
 
-import os
-import shutil
-from pathlib import Path
+import sys
 
+import find_nvcc
 from scikit_build_core import build as _build
 from scikit_build_core.build import *  # noqa: F403 (the hooks of the backend)
 
@@ -23,26 +22,17 @@ def _define(name, config_settings):
     return None
 
 
-def _wanted(config_settings):
-    name = "JAX_FUSED_SSIM_CUDA"
-    option = _define(name, config_settings) or os.environ.get(name) or "AUTO"
-    return option.upper() == "ON"
-
-
-def _nvcc_found(config_settings):
-    # As in cuda.cmake.
-    env = os.environ
-    if _define("CMAKE_CUDA_COMPILER", config_settings) or env.get("CUDACXX"):
-        return True
-    roots = [env.get("CUDA_HOME"), env.get("CUDA_PATH"), "/usr/local/cuda"]
-    return shutil.which("nvcc") is not None or any(
-        Path(root, "bin", "nvcc").exists() for root in roots if root
-    )
-
-
 def _nvcc_requires(config_settings):
-    wanted = _wanted(config_settings) and not _nvcc_found(config_settings)
-    return _NVCC if wanted else []
+    given = _define(find_nvcc.OPTION, config_settings)
+    compiler = _define("CMAKE_CUDA_COMPILER", config_settings)
+    if not find_nvcc.from_pypi(given, compiler):
+        return []
+    print(
+        "The CUDA kernels are built with nvcc from PyPI: this machine has none. "
+        f"{find_nvcc.OPTION}=OFF leaves them out.",
+        file=sys.stderr,
+    )
+    return _NVCC
 
 
 def get_requires_for_build_wheel(config_settings=None):

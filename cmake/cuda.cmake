@@ -1,71 +1,58 @@
 # Decides whether the CUDA kernels are built, and with which nvcc, for which GPUs.
-# Sets with_cuda and CMAKE_CUDA_ARCHITECTURES, and enables the language.
+# Sets with_cuda, CMAKE_CUDA_ARCHITECTURES and cuda_architectures, in which no GPU is
+# "native" any more, and enables the language.
 
 set(off_hint "Or leave the CUDA kernels out with JAX_FUSED_SSIM_CUDA=OFF, set in the \
 environment or by `-C cmake.define.JAX_FUSED_SSIM_CUDA=OFF`.")
 
-# build_backend.py reads the same option and looks for nvcc in the same places: keep both
-# alike.
-set(cuda_option "${JAX_FUSED_SSIM_CUDA}")
-if(cuda_option STREQUAL "")
-  set(cuda_option "$ENV{JAX_FUSED_SSIM_CUDA}")
-endif()
-if(cuda_option STREQUAL "")
-  set(cuda_option AUTO)
-endif()
-string(TOUPPER "${cuda_option}" cuda_option)
-if(NOT cuda_option MATCHES "^(AUTO|ON|OFF)$")
-  message(FATAL_ERROR
-    "JAX_FUSED_SSIM_CUDA is '${cuda_option}'; set it to AUTO, ON or OFF.")
+execute_process(
+  COMMAND "${Python_EXECUTABLE}" "${CMAKE_CURRENT_LIST_DIR}/find_nvcc.py"
+          "${JAX_FUSED_SSIM_CUDA}" "${CMAKE_CUDA_COMPILER}"
+  OUTPUT_VARIABLE found COMMAND_ERROR_IS_FATAL ANY)
+foreach(field option named nvcc wheels missing)
+  string(JSON ${field} GET "${found}" ${field})
+endforeach()
+if(NOT option MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "JAX_FUSED_SSIM_CUDA is '${option}'; set it to AUTO, ON or OFF.")
 endif()
 
 set(with_cuda OFF)
-if(cuda_option STREQUAL "OFF")
+if(option STREQUAL "OFF")
   message(STATUS "CUDA kernels: left out (JAX_FUSED_SSIM_CUDA=OFF)")
   return()
 endif()
 
 # ---- nvcc ----------------------------------------------------------------------------
 
-set(nvcc_names nvcc)
-if(CMAKE_CUDA_COMPILER)
-  set(nvcc_names "${CMAKE_CUDA_COMPILER}")
-elseif(NOT "$ENV{CUDACXX}" STREQUAL "")
-  set(nvcc_names "$ENV{CUDACXX}")
-endif()
-find_program(nvcc NAMES ${nvcc_names} NO_CACHE NO_CMAKE_SYSTEM_PATH
-             PATHS "$ENV{CUDA_HOME}/bin" "$ENV{CUDA_PATH}/bin" /usr/local/cuda/bin)
-if(NOT nvcc AND NOT nvcc_names STREQUAL "nvcc")
-  message(FATAL_ERROR
-    "There is no '${nvcc_names}', which CMAKE_CUDA_COMPILER or CUDACXX names as nvcc. "
-    "Correct or unset it. ${off_hint}")
-endif()
-
-if(NOT nvcc AND cuda_option STREQUAL "ON")
-  # The wheels of nvcc, which build_backend.py asked for.
-  python_package_dirs(nvidia nvidia_dirs)
-  list(TRANSFORM nvidia_dirs APPEND "/cu13" OUTPUT_VARIABLE wheel_roots)
-  find_program(nvcc nvcc NO_CACHE NO_DEFAULT_PATH PATHS ${wheel_roots} PATH_SUFFIXES bin)
-  if(nvcc)
-    cmake_path(GET nvcc PARENT_PATH wheel_root)
-    cmake_path(GET wheel_root PARENT_PATH wheel_root)
-    set(CUDAToolkit_ROOT "${wheel_root}")
-    # FindCUDAToolkit wants to see a libcudart, which we do not link, under its plain name.
-    file(GLOB CUDA_CUDART "${wheel_root}/lib/libcudart.so.*")
-    # nvcc looks in lib64, the wheels have lib.
-    string(APPEND CMAKE_CUDA_FLAGS " \"-L${wheel_root}/lib\"")
-  endif()
-endif()
 if(NOT nvcc)
-  if(cuda_option STREQUAL "ON")
+  if(named)
+    message(FATAL_ERROR
+      "There is no '${named}', which CMAKE_CUDA_COMPILER or CUDACXX names as nvcc. "
+      "Correct or unset it. ${off_hint}")
+  endif()
+  if(option STREQUAL "ON")
     message(FATAL_ERROR
       "JAX_FUSED_SSIM_CUDA=ON, and no nvcc was found. `pip install .` fetches one from "
       "PyPI; without build isolation, install a CUDA toolkit and put nvcc on PATH or set "
       "CUDACXX or CUDA_HOME. ${off_hint}")
   endif()
-  message(STATUS "CUDA kernels: left out, there is no nvcc. JAX_FUSED_SSIM_CUDA=ON "
-                 "fetches one from PyPI.")
+  if(missing)
+    message(WARNING
+      "CUDA kernels: left out. There is an NVIDIA driver and no nvcc; `pip install .` "
+      "fetches one from PyPI, and nobody does without build isolation.")
+  else()
+    message(STATUS "CUDA kernels: left out, there is neither nvcc nor an NVIDIA driver. "
+                   "JAX_FUSED_SSIM_CUDA=ON fetches an nvcc from PyPI.")
+  endif()
   return()
+endif()
+if(wheels)
+  message(STATUS "CUDA kernels: this machine has no nvcc, PyPI's is used")
+  set(CUDAToolkit_ROOT "${wheels}")
+  # FindCUDAToolkit wants to see a libcudart, which we do not link, under its plain name.
+  file(GLOB CUDA_CUDART "${wheels}/lib/libcudart.so.*")
+  # nvcc looks in lib64, the wheels have lib.
+  string(APPEND CMAKE_CUDA_FLAGS " \"-L${wheels}/lib\"")
 endif()
 
 execute_process(COMMAND "${nvcc}" --version
@@ -139,5 +126,8 @@ if(NOT TARGET CUDA::cudart_static)
     "toolkit, or set CUDAToolkit_ROOT to a complete one. ${off_hint}")
 endif()
 set(with_cuda ON)
-message(STATUS "CUDA kernels: CUDA ${nvcc_version} (${nvcc}) for "
-               "${CMAKE_CUDA_ARCHITECTURES}")
+set(cuda_architectures "${CMAKE_CUDA_ARCHITECTURES}")
+if(cuda_architectures STREQUAL "native" AND CMAKE_CUDA_ARCHITECTURES_NATIVE)
+  set(cuda_architectures "${CMAKE_CUDA_ARCHITECTURES_NATIVE}")
+endif()
+message(STATUS "CUDA kernels: CUDA ${nvcc_version} (${nvcc}) for ${cuda_architectures}")

@@ -13,13 +13,21 @@ import numpy as np
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
 
 
+def flags(count=8):
+    """XLA_FLAGS for so many CPU devices.
+
+    A collective on CPU devices aborts the process when one of them keeps the others
+    waiting for 40 seconds, as a busy machine may.
+    """
+    return (
+        f"--xla_force_host_platform_device_count={count} "
+        "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
+    )
+
+
 def run(name):
     """Runs a program of this folder. Returns the JSON object that it prints."""
-    env = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags()}
     program = Path(__file__).with_name(name)
     done = subprocess.run(
         [sys.executable, program], env=env, capture_output=True, text=True

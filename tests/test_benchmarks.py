@@ -1,5 +1,6 @@
 """The benchmarks run, write down what they promise, and make the plot and the table."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -9,7 +10,14 @@ from pathlib import Path
 import pytest
 from matplotlib import pyplot as plt
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
+# Last, so that what is installed comes before what the checkout has beside them.
+sys.path.append(str(ROOT))
+
+from benchmarks import timing  # noqa: E402
+from benchmarks.programs import Program  # noqa: E402
+
 MOST_PAIRS = 512
 OPS = ["value", "value_and_grad", "value_and_grad_both", "map", "map_and_vjp"]
 LIBRARIES = ["jax_fused_ssim", "plain_jax", "dm_pix", "scikit_image"]
@@ -28,20 +36,24 @@ def run(module, *args):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("benchmarks") / "results.json"
+def path(once):
+    return once("benchmarks", measure)
+
+
+def measure(folder):
+    path = folder / "measured.json"
     small = ["--sizes", "1x1x96x256", "--ops", *OPS, "--budget", 0.1, "--quiet"]
     run("benchmarks", *small, "--libraries", *LIBRARIES, "--output", path)
     ours = ["--sizes", "1x1x96x256", "--ops", "value", "--budget", 0.1, "--quiet"]
     ours += ["--libraries", "jax_fused_ssim", "--append", "--output", path]
     run("benchmarks", *ours, "--threads", 1)
     run("benchmarks", *ours)  # has it all: nothing is measured twice
-    return path
+    return str(path)
 
 
 @pytest.fixture(scope="module")
 def data(path):
-    return json.loads(path.read_text())
+    return json.loads(Path(path).read_text())
 
 
 def test_says_where_and_with_what(data):
@@ -51,8 +63,8 @@ def test_says_where_and_with_what(data):
     assert {"python", "jax", "jaxlib", "jax_fused_ssim"} <= set(data["versions"])
     assert set(data["commit"]) == {"hash", "dirty"}
     for ceiling in data["ceilings"]:
-        assert 1e8 < ceiling["copy_bytes_per_s"] < 1e13
-        assert 1e8 < ceiling["fma_per_s"] < 1e15
+        assert 0 < ceiling["copy_bytes_per_s"] < 1e13
+        assert 0 < ceiling["fma_per_s"] < 1e15
 
 
 def test_measures_every_operation_once(data):
@@ -76,7 +88,7 @@ def test_measurements_are_plausible(data):
     for m in data["measurements"]:
         for times in filter(None, (m["call"], m["kernel"])):
             assert 0 < times["min"] <= times["q1"] <= times["median"]
-            assert times["median"] <= times["q3"] <= times["max"] < 60
+            assert times["median"] <= times["q3"] <= times["max"]
             assert times["n"] >= 1
         assert m["difference"]["value"] < 1e-4
         assert m["difference"]["images"] < 2e-3
@@ -85,6 +97,31 @@ def test_measurements_are_plausible(data):
         assert m["share_of_fma"] > 0
         most = MOST_PAIRS * 2 * image
         assert m["rotated_bytes"] >= min(2 * data["machine"]["cache_bytes"], most)
+
+
+class Noisy(Program):
+    """Its loops take the given seconds, one after the other and over again."""
+
+    count = 1
+
+    def __init__(self, *seconds):
+        self._seconds = itertools.cycle(seconds)
+
+    def many(self, seconds, budget):
+        return lambda: next(self._seconds)
+
+
+def test_what_noise_makes_of_a_time_is_not_recorded(monkeypatch):
+    monkeypatch.setattr(timing, "REST_SECONDS", 0)
+    programs = {"quiet": Noisy(2.0), "some": Noisy(-1.0, 0.0, 3.0), "all": Noisy(-1.0)}
+    problems = {}
+    taken = timing.kernels(programs, dict.fromkeys(programs, 1.0), 60, problems)
+    assert set(taken["quiet"]) == {2.0}
+    assert set(taken["some"]) == {3.0}
+    assert len(taken["some"]) == timing.LOOPS
+    assert "all" not in taken
+    assert problems.keys() == {"all"}
+    assert "too noisy" in problems["all"]
 
 
 def test_memory_above_the_images(data):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ops_table import OPS, every_op
 from programs import TARGET, calls, instructions
 
 from jax_fused_ssim import build_info, fused_ssim
@@ -98,30 +99,20 @@ def lowered(function, platform):
     return traced.lower(lowering_platforms=(platform,)).as_text()
 
 
-LOWERED = {
-    "ssim_sum": fused_ssim,
-    "ssim_sum_grad": jax.grad(fused_ssim),
-    "ssim_map": lambda x, y: fused_ssim(x, y, reduction="none"),
-    "ssim_map_grad": jax.grad(
-        lambda x, y: (fused_ssim(x, y, reduction="none") ** 2).sum()
-    ),
-}
-
-
-@pytest.mark.parametrize("op", LOWERED)
+@every_op
 def test_lowering_for_cuda_needs_no_gpu(op):
-    text = lowered(LOWERED[op], "cuda")
-    assert (f"@{TARGET}{op}(" in text) == CUDA
+    text = lowered(OPS[op].public, "cuda")
+    assert (f"@{TARGET}{OPS[op].name}(" in text) == CUDA
     if CUDA:
         assert "mhlo.frontend_attributes" in text
         assert "num_batch_dims = " in text
         assert "sdy.sharding_rule" in text
 
 
-@pytest.mark.parametrize("op", LOWERED)
+@every_op
 @pytest.mark.parametrize("platform", ["tpu", "rocm"])
 def test_lowering_elsewhere_is_plain_jax(op, platform):
-    assert TARGET not in lowered(LOWERED[op], platform)
+    assert TARGET not in lowered(OPS[op].public, platform)
 
 
 def test_fused_where_there_is_no_kernel():

@@ -9,14 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ops_table import OPS, every_op
 
-from jax_fused_ssim import build_info, ops
 from jax_fused_ssim.ops import Spec
 
-pytestmark = pytest.mark.skipif(
-    jax.default_backend() != "gpu" or "cuda" not in build_info()["platforms"],
-    reason="needs a GPU and the CUDA kernels",
-)
+pytestmark = pytest.mark.gpu
 
 SHAPES = [
     (1, 1, 1),
@@ -32,25 +29,12 @@ SHAPES = [
 ]
 
 
-def results(monkeypatch, kernel, x, y, cotangent, spec):
-    monkeypatch.setenv("JAX_FUSED_SSIM_CUDA_KERNEL", kernel)
-    wrt = ((True, False), (False, True), (True, True))
-    found = jax.tree.leaves(
-        (
-            ops.ssim_sum(x, y, spec),
-            [ops.ssim_sum_grad(x, y, spec, w) for w in wrt],
-            ops.ssim_map(x, y, spec),
-            [ops.ssim_map_grad(x, y, cotangent, spec, w) for w in wrt],
-        )
-    )
-    return jax.device_get(found)
-
-
+@every_op
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("padding", [(True, True), (False, False), (True, False)])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_kernels_agree(monkeypatch, shape, padding, channels_last, dtype):
+def test_kernels_agree(monkeypatch, shape, padding, channels_last, dtype, op):
     if any(not p and n < 11 for p, n in zip(padding, shape[-2:], strict=True)):
         pytest.skip("smaller than the window")
     if channels_last:
@@ -58,11 +42,11 @@ def test_kernels_agree(monkeypatch, shape, padding, channels_last, dtype):
     spec = Spec(padding=padding, channels_last=channels_last, implementation="fused")
     x, y = (jnp.asarray(images.noise(shape, s), dtype) for s in (1, 2))
     cotangent = jnp.asarray(images.noise(spec.map_shape(shape), 3) - 0.5, dtype)
-    tile, strip = (
-        results(monkeypatch, kernel, x, y, cotangent, spec)
-        for kernel in ("tile", "strip")
-    )
-    for a, b in zip(tile, strip, strict=True):
+    found = {}
+    for kernel in ("tile", "strip"):
+        monkeypatch.setenv("JAX_FUSED_SSIM_CUDA_KERNEL", kernel)
+        found[kernel] = jax.device_get(OPS[op](x, y, cotangent, spec))
+    for a, b in zip(found["tile"], found["strip"], strict=True):
         np.testing.assert_array_equal(
             a.view(f"u{a.itemsize}"), b.view(f"u{b.itemsize}")
         )

@@ -8,27 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_fused_ssim import build_info, ops
+from jax_fused_ssim import ops
 from jax_fused_ssim.ops import Spec
 
 RADIUS = 5
 
 
-def free_bytes():
-    stats = jax.devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0)
-
-
-pytestmark = pytest.mark.skipif(
-    jax.default_backend() != "gpu" or "cuda" not in build_info()["platforms"],
-    reason="needs a GPU and the CUDA kernels",
-)
+pytestmark = pytest.mark.gpu
 KERNELS = ("tile", "strip")
-
-
-def need(gigabytes):
-    if free_bytes() < gigabytes * 1e9:
-        pytest.skip(f"needs {gigabytes} GB of free GPU memory")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -37,8 +24,8 @@ def noise(shape, seed):
 
 
 # One test for all kernels and layouts: side by side they would not fit.
+@pytest.mark.large(36)
 def test_more_elements_than_32_bits_count(monkeypatch):
-    need(36)
     for kernel, channels_last in itertools.product(KERNELS, (False, True)):
         monkeypatch.setenv("JAX_FUSED_SSIM_CUDA_KERNEL", kernel)
         check_batch(channels_last)
@@ -70,8 +57,8 @@ def check_batch(channels_last):
     assert len({float(sums[i].ravel()[0]) for i in some}) == len(some)
 
 
+@pytest.mark.large(12)
 def test_one_very_large_image(monkeypatch):
-    need(12)
     for kernel in KERNELS:
         monkeypatch.setenv("JAX_FUSED_SSIM_CUDA_KERNEL", kernel)
         check_image()

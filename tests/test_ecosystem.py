@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+import pytest
 from absl.testing import parameterized
 from flax import linen, nnx
 from flax.training.train_state import TrainState
 
 from jax_fused_ssim import fused_ssim
 
+pytestmark = pytest.mark.slow
 INPUT = jnp.asarray(np.moveaxis(images.noise((2, 3, 16, 18)), 1, -1), "float32")
 TARGET = 0.5 * INPUT
 START, GOAL = 0.8, 0.5

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import eight_devices
+import pytest
 from matplotlib import pyplot as plt
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 
@@ -23,7 +26,7 @@ def run(cwd, *args):
         env={
             **os.environ,
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+            "XLA_FLAGS": eight_devices.flags(),
         },
         cwd=cwd,
         capture_output=True,

@@ -7,6 +7,7 @@ import images
 import jax
 import jax.numpy as jnp
 import numpy as np
+import ops_table
 import pytest
 import reference
 
@@ -32,12 +33,14 @@ def array(shape, dtype="float32"):
 IMAGE = array(SHAPE)
 SUMS = array(PLANES)
 WORDS = array((*PLANES, SCRATCH_WORDS), "uint32")
-# Name: operands, results.
+# Name: operands, results; of a gradient the first alone.
 OPS = {
-    "ssim_sum": ([IMAGE] * 2, [SUMS, WORDS]),
-    "ssim_sum_grad": ([IMAGE] * 2, [SUMS, IMAGE, WORDS]),
-    "ssim_map": ([IMAGE] * 2, [IMAGE, WORDS]),
-    "ssim_map_grad": ([IMAGE] * 3, [IMAGE, WORDS]),
+    op.name: (
+        [IMAGE] * (2 + op.cotangent),
+        [SUMS] * op.sums + [IMAGE] * op.images + [WORDS],
+    )
+    for op in ops_table.OPS.values()
+    if op.wrt in (None, ops_table.FIRST)
 }
 
 

@@ -164,16 +164,56 @@ def cpu_program(**env):
     return json.loads(run([PROGRAM], **env))
 
 
+@pytest.mark.slow
 def test_number_of_threads_does_not_matter():
     one, three = (cpu_program(NPROC=n) for n in ("1", "3"))
     assert one == three
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
 def test_every_cpu_instruction_set(name):
     order = ["baseline", "avx2", "avx512"]
     if order.index(name) > order.index(build_info()["cpu_instruction_set"]):
-        pytest.skip("this CPU lacks it")
+        pytest.skip("this CPU lacks it, or --kernel another")
     found = cpu_program(JAX_FUSED_SSIM_CPU=name)
     assert found["instruction_set"] == name
-    assert found["error"] < 1
+    assert {op: e for op, e in found["errors"].items() if not e < 1} == {}
+
+
+def test_the_kernel_is_the_best_or_the_one_asked_for(request):
+    asked_for = request.config.getoption("--kernel")
+    if asked_for not in ("baseline", "avx2"):
+        asked_for = ""
+    program = """
+from jax_fused_ssim import build_info
+print(build_info()["cpu_instruction_set"])
+"""
+    found = build_info()["cpu_instruction_set"]
+    assert found == run(["-P", "-c", program], JAX_FUSED_SSIM_CPU=asked_for).strip()
+    assert found == run(["-P", "-c", program]).strip()
+
+
+def run_pytest(*args):
+    """One test in a worker of a pytest of its own, on the CPU."""
+    test = f"{__file__}::test_the_kernel_is_the_best_or_the_one_asked_for"
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", "-n", "1", *args, test],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_option_kernel():
+    done = run_pytest("--kernel", "baseline")
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.slow
+def test_option_kernel_without_that_kernel():
+    done = run_pytest("--kernel", "strip")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--kernel strip: " in done.stderr

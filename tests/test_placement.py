@@ -6,7 +6,9 @@ by type. In `jax.shard_map` the gradient of an image that devices share is their
 
 import eight_devices
 import pytest
+from placement_program import EXPLICIT, SHARD_MAP
 
+pytestmark = pytest.mark.slow
 GATHERING = ("all-gather", "all-to-all", "collective-permute")
 # The gradient of an image goes back to where that image lies; for these that is not
 # where the work is done.
@@ -21,44 +23,51 @@ MOVED = {
 
 
 @pytest.fixture(scope="module")
-def results():
-    return eight_devices.run("placement_program.py")
+def results(once):
+    return once("placement", lambda _: eight_devices.run("placement_program.py"))
 
 
-def wrong(errors):
-    return {name: e for name, e in errors.items() if not e < 1e-6}
+def gathers(case):
+    """Whether a case has collectives other than reductions."""
+    return any(case[name] for name in GATHERING)
 
 
-def gathering(cases):
-    """The collectives, other than reductions, of every case that has any."""
-    return {n: c for n, c in cases.items() if any(c[name] for name in GATHERING)}
+@pytest.mark.parametrize("name", EXPLICIT)
+def test_explicit_axes(results, name):
+    case = results["explicit"][name]
+    assert case["error"] < 1e-6
+    assert gathers(case) == (name in MOVED)
 
 
-def test_explicit_axes(results):
-    cases = results["explicit"]
-    assert wrong({name: case["error"] for name, case in cases.items()}) == {}
-    assert gathering(cases).keys() == MOVED
-    assert cases["batch"]["all-reduce"] == 1
-    assert cases["replicated target"]["all-reduce"] == 1
-    assert cases["per image"]["all-reduce"] == 0
+@pytest.mark.parametrize("name", EXPLICIT)
+def test_types_carry_the_sharding(results, name):
+    case = results["explicit"][name]
+    assert case["specs"] == case["expected specs"]
 
 
-def test_types_carry_the_sharding(results):
-    for name, case in results["explicit"].items():
-        assert case["specs"] == case["expected specs"], name
+@pytest.mark.parametrize(
+    ("name", "count"), [("batch", 1), ("replicated target", 1), ("per image", 0)]
+)
+def test_reductions_under_explicit_axes(results, name, count):
+    assert results["explicit"][name]["all-reduce"] == count
 
 
-def test_shard_map(results):
-    cases = results["shard_map"]
-    assert wrong({name: case["error"] for name, case in cases.items()}) == {}
-    assert gathering(cases) == {}
-    # The value and the gradient of what is shared, together.
-    assert cases["gradients"]["all-reduce"] == 1
+@pytest.mark.parametrize("name", SHARD_MAP)
+def test_shard_map(results, name):
+    case = results["shard_map"][name]
+    assert case["error"] < 1e-6
+    assert not gathers(case)
 
 
-def test_shard_map_from_outside_and_unchecked(results):
-    assert wrong(results["other ways"]) == {}
+def test_shard_map_reduces_value_and_gradient_together(results):
+    assert results["shard_map"]["gradients"]["all-reduce"] == 1
 
 
-def test_pmap(results):
-    assert wrong(results["pmap"]) == {}
+@pytest.mark.parametrize("name", ["gradients outside", "unchecked"])
+def test_shard_map_from_outside_and_unchecked(results, name):
+    assert results["other ways"][name] < 1e-6
+
+
+@pytest.mark.parametrize("name", ["images", "shared image"])
+def test_pmap(results, name):
+    assert results["pmap"][name] < 1e-6

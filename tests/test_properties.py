@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ops_table import OPS, every_op
 
-from jax_fused_ssim import fused_ssim, ops
+from jax_fused_ssim import fused_ssim
 from jax_fused_ssim.ops import Spec
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -14,7 +15,10 @@ FORMATS = ["NCHW", "NHWC"]
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_format = pytest.mark.parametrize("data_format", FORMATS)
-every_implementation = pytest.mark.parametrize("implementation", ["fused", "xla"])
+slow = pytest.mark.slow
+every_implementation = pytest.mark.parametrize(
+    "implementation", ["fused", pytest.param("xla", marks=slow)]
+)
 
 
 def photograph(dtype, data_format):
@@ -40,7 +44,10 @@ def results(x, y, **options):
 @every_format
 @every_implementation
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("content", ["photograph", "black", "white", "large"])
+@pytest.mark.parametrize(
+    "content",
+    ["photograph", *(pytest.param(c, marks=slow) for c in ("black", "white", "large"))],
+)
 def test_identical_images(content, padding, implementation, data_format, dtype):
     with jax.enable_x64(dtype == "float64"):
         x = photograph(dtype, data_format)
@@ -60,6 +67,7 @@ def test_identical_images(content, padding, implementation, data_format, dtype):
             assert (grad == 0).all()
 
 
+@slow
 @every_dtype
 @every_implementation
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -170,27 +178,18 @@ def test_bitwise_repeatable(shape, data_format, dtype):
                 assert not _differs(a, b).any()
 
 
+@every_op
 @every_format
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_independent_of_the_batch(data_format, dtype):
+def test_independent_of_the_batch(data_format, dtype, op):
     """An image alone, and among others, gives the same bits; its sums too."""
     x, y = (jnp.asarray(images.noise((7, 3, 130, 61), s), dtype) for s in (1, 2))
     spec = Spec(channels_last=data_format == "NHWC", implementation="fused")
     cotangent = jnp.asarray(images.noise(x.shape, 3), dtype)
 
-    def run(*arrays):
-        sums, grads = ops.ssim_sum_grad(*arrays[:2], spec, (True, True))
-        return (
-            ops.ssim_sum(*arrays[:2], spec),
-            ops.ssim_map(*arrays[:2], spec),
-            ops.ssim_map_grad(*arrays, spec),
-            sums,
-            grads,
-        )
-
-    batch = jax.tree.leaves(run(x, y, cotangent))
+    batch = OPS[op](x, y, cotangent, spec)
     for i in (0, 3, 6):
-        alone = jax.tree.leaves(run(x[i], y[i], cotangent[i]))
+        alone = OPS[op](x[i], y[i], cotangent[i], spec)
         for a, b in zip(alone, batch, strict=True):
             assert not _differs(a, b[i]).any()
 

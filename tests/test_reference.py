@@ -74,6 +74,7 @@ def pytorch_msssim_live():
     }
 
 
+@pytest.mark.slow
 def test_pytorch_msssim():
     recorded = json.loads(RECORDED.read_text())
     live = pytorch_msssim_live()

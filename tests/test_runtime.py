@@ -55,6 +55,7 @@ def test_eval_shape(reduction, dtype):
         assert (promised.shape, promised.dtype) == (returned.shape, returned.dtype)
 
 
+@pytest.mark.slow
 def test_persistent_cache_and_export_across_processes(tmp_path):
     image = jax.ShapeDtypeStruct((1, 3, 12, 13), "float32")
     checks = [export.DisabledSafetyCheck.custom_call(t) for t in CUSTOM_CALL_TARGETS]

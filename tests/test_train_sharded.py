@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import eight_devices
 import local_processes
 import numpy as np
 import pytest
+from local_processes import finish
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_sharded.py"
 STEPS = 80
 OPTIONS = (
@@ -22,7 +25,6 @@ OPTIONS = (
     "--learning-rate=0.005",
     f"--checkpoint-every={STEPS // 2}",
 )
-TIMEOUT = 240  # seconds, where the machine has other things to do
 
 
 def start(*options, devices=1):
@@ -32,7 +34,7 @@ def start(*options, devices=1):
         env={
             **os.environ,
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": eight_devices.flags(devices),
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -40,41 +42,30 @@ def start(*options, devices=1):
     )
 
 
-def finish(*processes):
-    """Waits for all; a failure shows what they wrote. Returns the output of each."""
-    outputs = []
-    try:
-        for process in processes:
-            outputs.append(process.communicate(timeout=TIMEOUT)[0])
-            assert process.returncode == 0, outputs[-1]
-    except subprocess.TimeoutExpired:
-        for process in processes:
-            process.kill()
-        written = [process.communicate()[0] for process in processes]
-        pytest.fail(f"still running after {TIMEOUT} s:\n" + "\n".join(written))
-    finally:  # the others of a process that failed would wait for it
-        for process in processes:
-            process.kill()
-    return outputs
-
-
 @pytest.fixture(scope="module")
-def one_process(tmp_path_factory):
+def one_process(once):
     """The log and the output of one process with two devices."""
-    log = tmp_path_factory.mktemp("one") / "log.json"
-    (output,) = finish(start("--log", log, devices=2))
-    return json.loads(log.read_text()), output
+
+    def train(folder):
+        log = folder / "log.json"
+        (output,) = finish([start("--log", log, devices=2)])
+        return json.loads(log.read_text()), output
+
+    return once("one-process", train)
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
+def two_processes(once):
     """The log, the outputs and the checkpoints of two processes with a device each."""
-    folder = tmp_path_factory.mktemp("two")
-    log, checkpoints = folder / "log.json", folder / "checkpoints"
-    common = (f"--checkpoint-dir={checkpoints}", f"--log={log}")
-    each = local_processes.options(2)
-    outputs = finish(*(start(*common, *options) for options in each))
-    return json.loads(log.read_text()), outputs, checkpoints
+
+    def train(folder):
+        log, checkpoints = folder / "log.json", folder / "checkpoints"
+        common = (f"--checkpoint-dir={checkpoints}", f"--log={log}")
+        with local_processes.options(2) as each:
+            outputs = finish([start(*common, *options) for options in each])
+        return json.loads(log.read_text()), outputs, str(checkpoints)
+
+    return once("two-processes", train)
 
 
 def test_beats_the_noisy_input(one_process):
@@ -99,7 +90,7 @@ def test_goes_on_from_a_checkpoint(one_process, two_processes, tmp_path):
     shutil.copytree(two_processes[2], tmp_path / "checkpoints")
     shutil.rmtree(tmp_path / "checkpoints" / str(STEPS))
     log = tmp_path / "log.json"
-    finish(start("--checkpoint-dir", tmp_path / "checkpoints", "--log", log))
+    finish([start("--checkpoint-dir", tmp_path / "checkpoints", "--log", log)])
     resumed, whole = json.loads(log.read_text()), one_process[0]
     assert resumed["first_step"] == STEPS // 2
     expected = whole["losses"][STEPS // 2 :]

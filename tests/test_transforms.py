@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from ops_table import OPS, every_op
 
-from jax_fused_ssim import fused_ssim, ops, xla
+from jax_fused_ssim import fused_ssim, xla
 from jax_fused_ssim.ops import Spec
 
 SHAPE = (2, 13, 14)  # of one image, channels first
@@ -28,37 +29,18 @@ def pair(*shape, dtype=np.float32):
     return tuple(jnp.asarray(images.noise(shape, seed), dtype) for seed in (1, 2))
 
 
-# Name: an op as a function of two images, all results in a flat tuple.
-def _sum(x, y, spec):
-    return (ops.ssim_sum(x, y, spec),)
+def of_pair(op, layout):
+    """An op as a function of two images, with a cotangent that is not constant."""
+    spec = SPECS[layout]
+
+    def function(x, y):
+        shape = spec.map_shape(x.shape)
+        cotangent = jnp.sin(jnp.arange(np.prod(shape), dtype=x.dtype))
+        return OPS[op](x, y, cotangent.reshape(shape), spec)
+
+    return function
 
 
-def _sum_grad(x, y, spec, wrt):
-    sums, grads = ops.ssim_sum_grad(x, y, spec, wrt)
-    return (sums, *grads)
-
-
-def _map(x, y, spec):
-    return (ops.ssim_map(x, y, spec),)
-
-
-def _map_grad(x, y, spec, wrt):
-    cotangent = jnp.sin(jnp.arange(np.prod(spec.map_shape(x.shape)), dtype=x.dtype))
-    return ops.ssim_map_grad(
-        x, y, cotangent.reshape(spec.map_shape(x.shape)), spec, wrt
-    )
-
-
-OPS = {
-    "ssim_sum": _sum,
-    "ssim_sum_grad x": functools.partial(_sum_grad, wrt=(True, False)),
-    "ssim_sum_grad y": functools.partial(_sum_grad, wrt=(False, True)),
-    "ssim_sum_grad both": functools.partial(_sum_grad, wrt=(True, True)),
-    "ssim_map": _map,
-    "ssim_map_grad x": functools.partial(_map_grad, wrt=(True, False)),
-    "ssim_map_grad both": functools.partial(_map_grad, wrt=(True, True)),
-}
-every_op = pytest.mark.parametrize("op", OPS)
 every_spec = pytest.mark.parametrize("layout", SPECS)
 
 
@@ -90,7 +72,7 @@ def loop(function, in_axes, *arrays):
 @every_op
 @every_spec
 def test_jit(op, layout):
-    function = functools.partial(OPS[op], spec=SPECS[layout])
+    function = of_pair(op, layout)
     x, y = pair(3, 13, 14, 2)
     assert_same(jax.jit(function)(x, y), function(x, y), 0)
 
@@ -101,7 +83,7 @@ def test_jit(op, layout):
     "in_axes", [(0, 0), (1, -1), (2, 0), (-1, 1), (0, None), (None, 2)], ids=str
 )
 def test_vmap(op, layout, in_axes):
-    function = functools.partial(OPS[op], spec=SPECS[layout])
+    function = of_pair(op, layout)
     one = (2, 13, 14, 1) if layout == "last" else (1, 2, 13, 14)
     x, y = (
         jnp.stack([a] if d is None else [a, a[::-1] * 0.9, a * 0.8], axis=d or 0)
@@ -119,7 +101,7 @@ def test_vmap(op, layout, in_axes):
 def test_nested_vmap(op, axes):
     """Each image mapped by one vmap, the other, both or neither: strides of 0."""
     inner, outer = axes
-    function = functools.partial(OPS[op], spec=SPECS["first"])
+    function = of_pair(op, "first")
     x, y = (
         jnp.asarray(images.noise((*([3] * n), *SHAPE), 5 + n), jnp.float32)
         for n in (
@@ -156,10 +138,15 @@ def _weighted(x, y, reduction, **options):
 
 
 every_reduction = pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
-every_argnums = pytest.mark.parametrize("argnums", [0, 1, (0, 1)], ids=str)
+# Of those alone the kernels are tested by op.
+every_argnums = pytest.mark.parametrize(
+    "argnums", [*(pytest.param(i, marks=pytest.mark.slow) for i in (0, 1)), (0, 1)]
+)
 
 
-@every_reduction
+@pytest.mark.parametrize(
+    "reduction", ["mean", pytest.param("per_image", marks=pytest.mark.slow), "none"]
+)
 @every_argnums
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -180,10 +167,12 @@ def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding)
         return jnp.sum(weights.reshape(result.shape) * result)
 
     with jax.enable_x64(True):
-        expected = jax.grad(plain, argnums)(x.astype("float64"), y.astype("float64"))
+        x, y = x.astype("float64"), y.astype("float64")
+        expected = jax.jit(jax.grad(plain, argnums))(x, y)
     assert_same(found, expected, 5e-6)
 
 
+@pytest.mark.slow
 @every_reduction
 @pytest.mark.parametrize("implementation", ["fused", "xla"])
 def test_finite_differences(reduction, implementation):
@@ -256,6 +245,7 @@ def test_forward_mode(reduction):
     assert_same(in_x + in_y, tangent, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_hessian(reduction):
     function = functools.partial(_weighted, reduction=reduction)
@@ -284,7 +274,14 @@ HESSIAN_VECTOR = {
 
 
 @every_reduction
-@pytest.mark.parametrize("way", HESSIAN_VECTOR)
+@pytest.mark.parametrize(
+    "way",
+    [
+        "forward over reverse",
+        pytest.param("reverse over reverse", marks=pytest.mark.slow),
+        pytest.param("reverse over forward", marks=pytest.mark.slow),
+    ],
+)
 def test_hessian_vector_product_in_float32(way, reduction):
     """Against finite differences of the gradient in float64."""
     x, y = pair(2, *SHAPE)

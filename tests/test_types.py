@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 USER = Path(__file__).with_name("typed_user.py")
 
 

@@ -1,0 +1,69 @@
+"""Every op, once for each choice of gradients: the table that the tests share."""
+
+import dataclasses
+import functools
+
+import jax
+import pytest
+
+from jax_fused_ssim import fused_ssim, ops
+
+FIRST, SECOND, BOTH = (True, False), (False, True), (True, True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """An op, called as `op(x, y, cotangent, spec)`: all its results in a flat list.
+
+    Attributes:
+      name: of the function in `ops`, and of the custom call behind its prefix.
+      wrt: the images whose gradients it gives, or None if it gives none.
+    """
+
+    name: str
+    wrt: tuple[bool, bool] | None = None
+
+    @property
+    def sums(self):
+        """Whether its first result is the sums of the planes."""
+        return self.name.startswith("ssim_sum")
+
+    @property
+    def cotangent(self):
+        """Whether it takes a cotangent map, which the others leave alone."""
+        return self.name == "ssim_map_grad"
+
+    @property
+    def images(self):
+        """How many of its results are as large as an image: a map or gradients."""
+        return sum(self.wrt) if self.wrt else int(self.name == "ssim_map")
+
+    def __call__(self, x, y, cotangent, spec):
+        arguments = [x, y, *[cotangent] * self.cotangent, spec]
+        if self.wrt:
+            arguments.append(self.wrt)
+        return jax.tree.leaves(getattr(ops, self.name)(*arguments))
+
+    def public(self, x, y):
+        """What of the public function is this op."""
+        if self.sums:
+            function = fused_ssim
+        else:
+            function = functools.partial(fused_ssim, reduction="none")
+        if not self.wrt:
+            return function(x, y)
+        argnums = tuple(i for i, asked in enumerate(self.wrt) if asked)
+        return jax.grad(lambda x, y: (function(x, y) ** 2).sum(), argnums)(x, y)
+
+
+OPS = {
+    "ssim_sum": Op("ssim_sum"),
+    "ssim_sum_grad x": Op("ssim_sum_grad", FIRST),
+    "ssim_sum_grad y": Op("ssim_sum_grad", SECOND),
+    "ssim_sum_grad both": Op("ssim_sum_grad", BOTH),
+    "ssim_map": Op("ssim_map"),
+    "ssim_map_grad x": Op("ssim_map_grad", FIRST),
+    "ssim_map_grad y": Op("ssim_map_grad", SECOND),
+    "ssim_map_grad both": Op("ssim_map_grad", BOTH),
+}
+every_op = pytest.mark.parametrize("op", OPS)
