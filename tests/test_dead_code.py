@@ -280,7 +280,7 @@ def test_one_of_both_gradients_of_the_map(layout, used):
     found = instructions(one, x, y, cotangent)
     assert calls(found) == ["jax_fused_ssim_ssim_map_grad"]
     (results,) = (shapes for opcode, shapes, _ in found if opcode == "custom-call")
-    assert results == [shape]
+    assert [s for s in results if np.prod(s) >= np.prod(shape)] == [shape]
     args = (x, y, cotangent)
     assert_same_bits(compiled(one, *args)(*args), compiled(alone, *args)(*args))
 
