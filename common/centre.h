@@ -11,8 +11,10 @@
 // square small, but of each no more counts than one range from the sample nearest to
 // the middle of the range: so it stays near the valid pixels where others are not
 // finite, or fill values. Where every window sees the zero padding, one sample is zero.
-// And it is rounded to a sixteenth of the range: planes that are alike then have the
-// same centre, and in what is black or white throughout no square is rounded.
+// And it is rounded, to a sixteenth of the range, or to half of it where the samples
+// lie further apart than that: planes that are alike then have the same centre, and of
+// most photographs it is the middle of the range, so that what is black or white
+// throughout has squares and means that agree.
 
 #ifndef JAX_FUSED_SSIM_COMMON_CENTRE_H_
 #define JAX_FUSED_SSIM_COMMON_CENTRE_H_
@@ -26,7 +28,12 @@ namespace jax_fused_ssim {
 
 constexpr int kCentreSide = 4;
 constexpr int kCentreSamples = kCentreSide * kCentreSide;
-constexpr int kCentreSteps = 16;  // of a range
+
+// The steps of a range that the centre is a multiple of.
+template <typename T>
+JFS_HOST_DEVICE T centre_steps(T spread_in_ranges) {
+  return spread_in_ranges > T(0.5) ? T(2) : T(16);
+}
 
 // Where the k-th of kCentreSide samples lies along a side.
 JFS_HOST_DEVICE int64_t centre_sample(int k, int64_t side) {

@@ -47,8 +47,8 @@ Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
     low = distance < low ? distance : low;
     high = distance > high ? distance : high;
   }
-  const T steps = (nearest + (low + high) / 2) / range * kCentreSteps;
-  const T centre = __builtin_rint(steps) / kCentreSteps;
+  const T steps = centre_steps((high - low) / range);
+  const T centre = __builtin_rint((nearest + (low + high) / 2) / range * steps) / steps;
   return centre - centre == 0 ? centre : T(0.5);
 }
 

@@ -92,11 +92,12 @@ __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<
   const T nearest_x = nearest(first), nearest_y = nearest(!first);
   const T away = cut_to_range(in_ranges - (first ? nearest_x : nearest_y), T(1));
   const int units = __float2int_rn(static_cast<float>(away) * kUnits);
-  // The nearest one is 0 away.
   const auto centre = [&](bool mine, T nearest) {
-    const int twice_between = warp_min(mine ? units : 0) - warp_min(mine ? -units : 0);
-    const T half_way = fma(T(twice_between), T(1 / (2 * kUnits)), nearest);
-    return rint(half_way * kCentreSteps) * T(1.0 / kCentreSteps);
+    // The nearest one is 0 away.
+    const int low = warp_min(mine ? units : 0), high = -warp_min(mine ? -units : 0);
+    const T steps = centre_steps(T(high - low) * T(1 / kUnits));
+    const T half_way = fma(T(low + high), T(1 / (2 * kUnits)), nearest);
+    return rint(half_way * steps) / steps;
   };
   return {centre(first, nearest_x), centre(!first, nearest_y)};
 }

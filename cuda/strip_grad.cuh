@@ -76,11 +76,14 @@ struct GradStrip {
   static constexpr int kMapStep = kStepRows * kMapRow;
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
-  // What measured faster: Loading<>'s halo row, where its offsets are, and whether
-  // stage 2 begins with a row before it stores the gradients of the one above.
-  static constexpr int kHaloRow = (kGradients == 2) == Loader::kInterleaved ? 1 : 0;
-  static constexpr bool kKeepsOffsets = kGradients == 2;
-  static constexpr bool kBeginsRowsEarly = kGradients == 1 && Loader::kInterleaved;
+  // What measured faster: whether stage 2 begins with a row before it stores the
+  // gradients of the one above, Loading<>'s halo row, and where its offsets are.
+  static constexpr bool kBeginsRowsEarly =
+      Loader::kInterleaved && kGradients == 1 && !kCotangent;
+  static constexpr int kHaloRow =
+      (Loader::kInterleaved ? kBeginsRowsEarly : kGradients == 2) ? 0 : 1;
+  static constexpr bool kKeepsOffsets =
+      kGradients == 2 || (Loader::kInterleaved && kCotangent);
 
   // For cuda/strip_store.cuh.
   using Output = float;

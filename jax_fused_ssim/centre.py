@@ -10,7 +10,6 @@ from jax import Array
 from jax_fused_ssim.spec import WINDOW, Spec
 
 _SIDE = 4
-_STEPS = 16
 
 
 def centre_of_planes(a: Array, spec: Spec) -> Array:
@@ -53,7 +52,8 @@ def centre_of_planes(a: Array, spec: Spec) -> Array:
     away = jnp.clip(jnp.where(jnp.isnan(away), -1, away), -1, 1)
     low = jnp.min(away, spec.spatial_axes, keepdims=True)
     high = jnp.max(away, spec.spatial_axes, keepdims=True)
-    return jnp.round((nearest + (low + high) / 2) * _STEPS) / _STEPS
+    steps = jnp.where(high - low > 0.5, 2.0, 16.0).astype(a.dtype)
+    return jnp.round((nearest + (low + high) / 2) * steps) / steps
 
 
 def _sees_only_border(shape: tuple[Any, ...], spec: Spec) -> bool:
