@@ -82,8 +82,7 @@ struct GradStrip {
       Loader::kInterleaved && kGradients == 1 && !kCotangent;
   static constexpr int kHaloRow =
       (Loader::kInterleaved ? kBeginsRowsEarly : kGradients == 2) ? 0 : 1;
-  static constexpr bool kKeepsOffsets =
-      kGradients == 2 || (Loader::kInterleaved && kCotangent);
+  static constexpr bool kKeepsOffsets = kGradients == 2 || kCotangent;
 
   // For cuda/strip_store.cuh.
   using Output = float;
