@@ -29,11 +29,15 @@ namespace jax_fused_ssim {
 constexpr int kCentreSide = 4;
 constexpr int kCentreSamples = kCentreSide * kCentreSide;
 
-// The steps of a range that the centre is a multiple of.
+// What the centre of samples that lie `spread` ranges apart is rounded to.
 template <typename T>
-JFS_HOST_DEVICE T centre_steps(T spread_in_ranges) {
-  return spread_in_ranges > T(0.5) ? T(2) : T(16);
-}
+struct CentreStep {
+  T size, inverse;
+
+  JFS_HOST_DEVICE explicit CentreStep(T spread)
+      : size(spread > T(0.5) ? T(0.5) : T(0.0625)),
+        inverse(spread > T(0.5) ? T(2) : T(16)) {}
+};
 
 // Where the k-th of kCentreSide samples lies along a side.
 JFS_HOST_DEVICE int64_t centre_sample(int k, int64_t side) {

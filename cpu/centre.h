@@ -47,8 +47,9 @@ Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
     low = distance < low ? distance : low;
     high = distance > high ? distance : high;
   }
-  const T steps = centre_steps((high - low) / range);
-  const T centre = __builtin_rint((nearest + (low + high) / 2) / range * steps) / steps;
+  const CentreStep<T> step((high - low) / range);
+  const T half_way = (nearest + (low + high) / 2) / range;
+  const T centre = __builtin_rint(half_way * step.inverse) * step.size;
   return centre - centre == 0 ? centre : T(0.5);
 }
 

@@ -70,34 +70,36 @@ __device__ __forceinline__ Compute<Element> load_sample(const Job& job,
   return is_zero ? 0 : sample;
 }
 
-// The centres, by a whole warp, from what its lanes have loaded. Distances are compared
-// as integers, which a warp does at once.
+// The centres, by a whole warp, from what its lanes have loaded. In float for every
+// type: they need not be exact, but near. Distances are compared as integers, which a
+// warp does at once.
 template <typename T>
 __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<T>& c) {
   constexpr float kUnits = 1 << 20;  // of a range
   constexpr int kInfinity = 0x7f800000;
   constexpr T kInverse = T(1 / double(outermost_tap<T>()));
   const bool first = threadIdx.x % 32 < kCentreSamples;
-  const T in_ranges = sample * c.w_over_range * kInverse;
-  const auto distance = static_cast<float>(fabs(in_ranges - T(0.5)));
+  const auto in_ranges = static_cast<float>(sample * c.w_over_range * kInverse);
+  const float distance = fabsf(in_ranges - 0.5f);
   // NaN is no less.
   const int key =
       distance < __int_as_float(kInfinity) ? __float_as_int(distance) : kInfinity;
   const auto nearest = [&](bool mine) {
     const int least = warp_min(mine ? key : kInfinity);
     const unsigned int lanes = __ballot_sync(kAllLanes, mine && key == least);
-    const T found = __shfl_sync(kAllLanes, in_ranges, __ffs(lanes) - 1);
-    return least == kInfinity ? T(0.5) : found;
+    const float found = __shfl_sync(kAllLanes, in_ranges, __ffs(lanes) - 1);
+    return least == kInfinity ? 0.5f : found;
   };
-  const T nearest_x = nearest(first), nearest_y = nearest(!first);
-  const T away = cut_to_range(in_ranges - (first ? nearest_x : nearest_y), T(1));
-  const int units = __float2int_rn(static_cast<float>(away) * kUnits);
-  const auto centre = [&](bool mine, T nearest) {
+  const float nearest_x = nearest(first), nearest_y = nearest(!first);
+  const float away = cut_to_range(in_ranges - (first ? nearest_x : nearest_y), 1.0f);
+  const int units = __float2int_rn(away * kUnits);
+  const auto centre = [&](bool mine, float nearest) {
     // The nearest one is 0 away.
     const int low = warp_min(mine ? units : 0), high = -warp_min(mine ? -units : 0);
-    const T steps = centre_steps(T(high - low) * T(1 / kUnits));
-    const T half_way = fma(T(low + high), T(1 / (2 * kUnits)), nearest);
-    return rint(half_way * steps) / steps;
+    const CentreStep<float> step((high - low) * (1 / kUnits));
+    const float half_way =
+        fma(static_cast<float>(low + high), 1 / (2 * kUnits), nearest);
+    return T(rintf(half_way * step.inverse) * step.size);
   };
   return {centre(first, nearest_x), centre(!first, nearest_y)};
 }

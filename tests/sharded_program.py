@@ -221,6 +221,18 @@ def small():
     return found
 
 
+def far_from_zero():
+    """Errors of value and gradient a thousand ranges from zero, against float64 of the
+    same pixels. Every block has centres of its own."""
+    x, y = (a + 1000 for a in pair((3, 66, 40)))
+    ssim = blocks(mesh_of(3), P(None, "a"), P(), height_axis="a", padding="valid")
+    value, grad = jax.jit(jax.value_and_grad(ssim))(x, y)
+    with jax.enable_x64(True):
+        whole = functools.partial(fused_ssim, padding="valid")
+        exact = jax.value_and_grad(whole)(*(a.astype("float64") for a in (x, y)))
+    return {"value": error(value, exact[0]), "gradient": error(grad, exact[1])}
+
+
 def half_precision():
     """The error of the gradient, relative to the largest, in units of the rounding."""
     x, y = (a.astype(jnp.bfloat16) for a in pair((3, 33, 14)))
@@ -307,6 +319,7 @@ def main() -> None:
         "partly manual": partly_manual(mesh),
         "explicit": explicit(),
         "small": small(),
+        "far from zero": far_from_zero(),
         "half precision": half_precision(),
         "identical": identical(),
         "finite differences": finite_differences(),

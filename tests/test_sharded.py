@@ -85,6 +85,11 @@ def test_derivatives_are_finite_differences(results, name):
     assert results["finite differences"][name] < 1e-7
 
 
+def test_far_from_zero(results):
+    assert results["far from zero"]["value"] < 2e-6
+    assert results["far from zero"]["gradient"] < 2e-4
+
+
 def test_half_precision_rounds_the_gradient_of_each_part(results):
     """Near the border of a block it is a sum of three, each rounded to bfloat16."""
     assert results["half precision"] < 1.5
