@@ -40,7 +40,8 @@ __global__ void strip_grad_kernel(
 // the first of the strip's row: stage 1 has the 4 of group g from kMap + 4 g on, for
 // which it reads from 5 before; stage 2 has those from kOut + 4 g on, of all groups but
 // the last kLost.
-template <typename Loader_, int kGradients_, bool kCotangent_>
+// kKept: whether the offsets are in shared memory.
+template <typename Loader_, int kGradients_, bool kCotangent_, bool kKept>
 struct GradStrip {
   using Loader = Loader_;
   static constexpr int kGradients = kGradients_;
@@ -77,12 +78,12 @@ struct GradStrip {
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
   // What measured faster: whether stage 2 begins with a row before it stores the
-  // gradients of the one above, Loading<>'s halo row, and where its offsets are.
+  // gradients of the one above, and Loading<>'s halo row.
   static constexpr bool kBeginsRowsEarly =
       Loader::kInterleaved && kGradients == 1 && !kCotangent;
   static constexpr int kHaloRow =
       (Loader::kInterleaved ? kBeginsRowsEarly : kGradients == 2) ? 0 : 1;
-  static constexpr bool kKeepsOffsets = kGradients == 2 || kCotangent;
+  static constexpr bool kKeepsOffsets = kKept;
 
   // For cuda/strip_store.cuh.
   using Output = float;
@@ -102,6 +103,7 @@ struct GradStrip {
       kRingBytes + kMapBytes + kStagedBytes + Loader::kCopyBytes +
       Kept<Loader::kPairs, kThreads, kKeepsOffsets>::kBytes;
   static constexpr int kBytes = kStrips * kStripBytes;
+  static_assert(kStripBytes % alignof(float4) == 0, "what is kept is read by fours");
 
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
   // row.

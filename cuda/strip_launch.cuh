@@ -34,7 +34,9 @@ struct Kind {
 // Calls `f` with the strip for the op that `request` is. Copies are two steps ahead.
 // Three are faster for floats that are formed in place; but one gradient would not fit
 // the 99 KB of shared memory of compute capabilities 8.6, 8.9 and 12.0 then. Both
-// gradients need 121 KB, and there are one step ahead.
+// gradients need 123 KB, and there are one step ahead. Offsets are kept in shared
+// memory where that is faster, and floats of interleaved channels have the room: not
+// for two blocks in 100 KB, nor for both gradients in 163 KB.
 template <typename Element, bool kInterleaved, bool kAligned>
 struct StripFor {
   template <int kAhead>
@@ -42,19 +44,20 @@ struct StripFor {
       kInterleaved, InterleavedLoader<Element, kAligned, strip_threads(true), kAhead>,
       PlanarLoader<Element, kAligned, strip_threads(false), kAhead>>;
   static constexpr bool kInPlace = Loader<2>::kInPlace;
+  static constexpr bool kLarge = kInterleaved && sizeof(Element) == 4;
   static constexpr int kMost = kInPlace ? 3 : 2;
-  template <int kGradients, bool kCotangent, int kAhead = kGradients == 1 ? 2 : kMost>
-  using Grad = GradStrip<Loader<kAhead>, kGradients, kCotangent>;
-  template <bool kMap>
-  using Sum = SumStrip<Loader<kMost>, kMap>;
+  template <int kGradients, bool kCotangent, int kAhead = kGradients == 1 ? 2 : kMost,
+            bool kKept = kGradients == 2 || kCotangent>
+  using Grad = GradStrip<Loader<kAhead>, kGradients, kCotangent, kKept>;
+  template <bool kMap, bool kKept = kMap || kInterleaved>
+  using Sum = SumStrip<Loader<kMost>, kMap, kKept>;
 
   template <typename F>
   static auto with(const Request& request, const Device& device, F f) {
     const bool cotangent = request.cotangent != nullptr;
     if (request.grad2)
       return cotangent ? both<true>(device, f) : both<false>(device, f);
-    if (!request.grad1)
-      return request.map ? f(Kind<Sum<true>>()) : f(Kind<Sum<false>>());
+    if (!request.grad1) return request.map ? f(Kind<Sum<true>>()) : sum(device, f);
     return cotangent ? f(Kind<Grad<1, true>>()) : f(Kind<Grad<1, false>>());
   }
 
@@ -64,6 +67,21 @@ struct StripFor {
     using Best = Grad<2, kCotangent>;
     if constexpr (kInPlace) {
       if (Best::kBytes > device.shared_bytes) return f(Kind<Grad<2, kCotangent, 1>>());
+    }
+    if constexpr (kLarge) {
+      if (Best::kBytes > device.shared_bytes)
+        return f(Kind<Grad<2, kCotangent, kMost, false>>());
+    }
+    return f(Kind<Best>());
+  }
+
+  template <typename F>
+  static auto sum(const Device& device, F f) {
+    using Best = Sum<false>;
+    if constexpr (kLarge) {
+      constexpr int kReserved = 1024;  // of every block, which one alone may not have
+      if (Best::kBlocks * (Best::kBytes + kReserved) > device.shared_bytes + kReserved)
+        return f(Kind<Sum<false, false>>());
     }
     return f(Kind<Best>());
   }

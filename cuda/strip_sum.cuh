@@ -31,7 +31,8 @@ template <typename Strip>
 __global__ void strip_sum_kernel(
     const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
 
-template <typename Loader_, bool kMap_>
+// kKept: whether the offsets are in shared memory.
+template <typename Loader_, bool kMap_, bool kKept>
 struct SumStrip {
   using Loader = Loader_;
   static constexpr bool kMap = kMap_;
@@ -40,9 +41,8 @@ struct SumStrip {
   static constexpr int kBlocks = 256 / kThreads;  // on a multiprocessor
   static constexpr int kStrips = 1;               // of a block
   static constexpr int kSlots = 1 + Loader::kStepsAhead;
-  // What measured faster: Loading<>'s halo row, and where its offsets are.
-  static constexpr int kHaloRow = kMap || Loader::kInterleaved ? 1 : 0;
-  static constexpr bool kKeepsOffsets = kMap || Loader::kInterleaved;
+  static constexpr bool kKeepsOffsets = kKept;
+  static constexpr int kHaloRow = kKept ? 1 : 0;  // Loading<>'s: what measured faster
   static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
 
   // For cuda/strip_store.cuh.
@@ -61,6 +61,7 @@ struct SumStrip {
 
   static constexpr int kBytes = kRingBytes + kStagedBytes + Loader::kCopyBytes +
                                 Kept<Loader::kPairs, kThreads, kKeepsOffsets>::kBytes;
+  static_assert(kBytes % alignof(float4) == 0, "what is kept is read by fours");
 
   // Pixels of a strip's row before the first one it computes. Sums: so many that the
   // window's reach is aligned for wide loads. Maps: so many that stores are.
