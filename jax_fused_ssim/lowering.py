@@ -68,7 +68,7 @@ def _custom_call(
 ) -> Sequence[Any]:
     if _may_be_partitioned(ctx):
         ctx, args = _without_broadcast(ctx, args, spec)
-    batch = len(ctx.avals_in[0].shape) - spec.spatial_ndim
+    batch = _leading_ndim(ctx.avals_in, spec)
     planes = spec.plane_shape(
         (*ctx.avals_out[0].shape[:batch], *ctx.avals_in[0].shape[batch:])
     )
@@ -92,6 +92,11 @@ def _custom_call(
     return results[:-1]
 
 
+def _leading_ndim(avals_in: Sequence[Any], spec: Spec) -> int:
+    """How many leading dimensions operands and results have."""
+    return len(avals_in[0].shape) - spec.spatial_ndim
+
+
 def _may_be_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
     """Whether XLA may cut this call's leading dimensions over devices."""
     axes = ctx.module_context.axis_context
@@ -108,7 +113,7 @@ def _without_broadcast(
     XLA cuts the leading dimensions of all operands alike: one of size 1, which the
     kernel would read again for every entry, would be cut into itself and padding.
     """
-    batch = len(ctx.avals_in[0].shape) - spec.spatial_ndim
+    batch = _leading_ndim(ctx.avals_in, spec)
     leading = ctx.avals_out[0].shape[:batch]
     shapes = [(*leading, *aval.shape[batch:]) for aval in ctx.avals_in]
     if all(a.shape == s for a, s in zip(ctx.avals_in, shapes, strict=True)):
@@ -135,7 +140,7 @@ def _partitioning(
     shapes = [aval.shape for aval in (*avals_in, *avals_out)]
     if not all(isinstance(d, int) for shape in shapes for d in shape):
         return None
-    batch = len(avals_in[0].shape) - spec.spatial_ndim
+    batch = _leading_ndim(avals_in, spec)
     rule = _sharding_rule(shapes, len(avals_in), batch)
     return {
         "mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": str(batch)}),
