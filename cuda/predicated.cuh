@@ -23,6 +23,12 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
 // Keeps a value in its register: without it the compiler computes cheap constants anew
 // in every row.
 __device__ __forceinline__ void pin(float& v) { asm volatile("" : "+f"(v)); }
+__device__ __forceinline__ void pin(int& v) { asm volatile("" : "+r"(v)); }
+__device__ __forceinline__ void pin_shared(unsigned char*& p) {
+  uint32_t address = shared_address(p);
+  asm volatile("" : "+r"(address));
+  p = static_cast<unsigned char*>(__cvta_shared_to_generic(address));
+}
 
 // ---- Global to shared memory, asynchronously ----------------------------------------
 

@@ -108,8 +108,9 @@ class MomentsFilter {
   }
 
   // `s` is the thread's reach; `d` where that of d begins in the row, kPast floats past
-  // a multiple of 16 bytes. `between` is what else there is to do while it arrives.
-  template <int kPast, typename Between>
+  // a multiple of 16 bytes. `between` is what else there is to do while it arrives, or
+  // with kLate behind the first window.
+  template <int kPast, bool kLate, typename Between>
   __device__ __forceinline__ void push(const float (&s)[kReach], const float* d,
                                        float (&out)[4][kGroup],
                                        const Between& between) {
@@ -117,8 +118,9 @@ class MomentsFilter {
 #pragma unroll
     for (int i = 0; i < kReach; ++i) v[0][i] = s[i];
     load_reach<kPast>(d, v[1]);
-    between();
+    if constexpr (!kLate) between();
     filters_[0].push_reach(Window::kNormal, v[0], out[0]);
+    if constexpr (kLate) between();
     filters_[1].push_reach(Window::kNormal, v[1], out[1]);
 #pragma unroll
     for (int k = 0; k < 2; ++k) {

@@ -40,8 +40,8 @@ __global__ void strip_grad_kernel(
 // the first of the strip's row: stage 1 has the 4 of group g from kMap + 4 g on, for
 // which it reads from 5 before; stage 2 has those from kOut + 4 g on, of all groups but
 // the last kLost.
-// kKept: whether the offsets are in shared memory.
-template <typename Loader_, int kGradients_, bool kCotangent_, bool kKept>
+// kTuning: cuda/strip_tuning.cuh.
+template <typename Loader_, int kGradients_, bool kCotangent_, unsigned kTuning_>
 struct GradStrip {
   using Loader = Loader_;
   static constexpr int kGradients = kGradients_;
@@ -77,13 +77,7 @@ struct GradStrip {
   static constexpr int kMapStep = kStepRows * kMapRow;
   static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
 
-  // What measured faster: whether stage 2 begins with a row before it stores the
-  // gradients of the one above, and Loading<>'s halo row.
-  static constexpr bool kBeginsRowsEarly =
-      Loader::kInterleaved && kGradients == 1 && !kCotangent;
-  static constexpr int kHaloRow =
-      (Loader::kInterleaved ? kBeginsRowsEarly : kGradients == 2) ? 0 : 1;
-  static constexpr bool kKeepsOffsets = kKept;
+  static constexpr unsigned kTuning = kTuning_;
 
   // For cuda/strip_store.cuh.
   using Output = float;
@@ -99,9 +93,9 @@ struct GradStrip {
     return job.row_size;
   }
 
-  static constexpr int kStripBytes =
-      kRingBytes + kMapBytes + kStagedBytes + Loader::kCopyBytes +
-      Kept<Loader::kPairs, kThreads, kKeepsOffsets>::kBytes;
+  static constexpr int kStripBytes = kRingBytes + kMapBytes + kStagedBytes +
+                                     Loader::kCopyBytes +
+                                     KeptByLoading<Loader, kTuning>::kBytes;
   static constexpr int kBytes = kStrips * kStripBytes;
   static_assert(kStripBytes % alignof(float4) == 0, "what is kept is read by fours");
 
@@ -209,8 +203,12 @@ __device__ __forceinline__ void stage1(
   char* const maps = reinterpret_cast<char*>(p.maps + p.offset);
 
   wait_for_launch_before();
-  const Centre<float> centre =
+  Centre<float> centre =
       centre_of_map_group(job, p.origin, Strip::kMap + kGroup * p.group, p.channel);
+  if constexpr ((Strip::kTuning & kHoldsCentre) != 0) {
+    pin(centre.s);
+    pin(centre.d);
+  }
   if constexpr (Loader::kMeetsAtStart) meet<Strip>(p.strip);
 #pragma unroll 1
   for (int step = 0; step < p.steps; ++step) {
@@ -224,7 +222,7 @@ __device__ __forceinline__ void stage1(
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       float means[4][kGroup];
-      filter.push<Strip::kPast>(s, row(r) + Loader::kPitch, means, Nothing());
+      filter.push<Strip::kPast, false>(s, row(r) + Loader::kPitch, means, Nothing());
 
       float v[Strip::kMaps][kGroup];
 #pragma unroll
@@ -316,6 +314,7 @@ __device__ __forceinline__ void stage2(
     return reinterpret_cast<const float*>(maps + map_at.offset) + r * Strip::kMapRow +
            (map_rows.holds(r) ? p.offset : zeros);
   };
+  constexpr bool kEarly = (Strip::kTuning & kBeginsRowsEarly) != 0;
   typename StripLoading<Strip>::Row row;
   float first[kReach];  // of the first map
   const auto begin_row = [&](int r) {
@@ -329,7 +328,7 @@ __device__ __forceinline__ void stage2(
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       if (r == 1) gradients.store_last_step(job);
-      if (r == 0 || !Strip::kBeginsRowsEarly) begin_row(r);
+      if (r == 0 || !kEarly) begin_row(r);
       loading.write(job, r, row);
       float e[Strip::kMaps][kGroup];
       filters[0].push_reach(window_of_derivative(0), first, e[0]);
@@ -353,7 +352,7 @@ __device__ __forceinline__ void stage2(
         }
       }
       if constexpr (Strip::kReadsOwnEarly) read_own(r);
-      if (Strip::kBeginsRowsEarly && r + 1 < kStepRows) begin_row(r + 1);
+      if (kEarly && r + 1 < kStepRows) begin_row(r + 1);
       if constexpr (Strip::kGradients == 1) {
         gradients.put(job, r, g1);
       } else {
@@ -378,7 +377,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
         const __grid_constant__ StripJob<typename Strip::Loader::Element> job) {
 #if __CUDA_ARCH__ >= 800
   using Loader = typename Strip::Loader;
-  extern __shared__ __align__(16) unsigned char shared[];
+  extern __shared__ __align__(16) unsigned char block_shared[];
   constexpr int kThreads = Strip::kThreads;
   constexpr int kStageThreads = Strip::kBlockThreads / 2;
   const int in_stage = threadIdx.x % kStageThreads;
@@ -389,8 +388,10 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   // waits for then does not hold up the other.
   p.strip = (in_stage / kThreads + (second ? Strip::kStrips / 2 : 0)) % Strip::kStrips;
   p.thread = in_stage % kThreads;
+  if constexpr ((Strip::kTuning & kHoldsThread) != 0) pin(p.thread);
   p.offset = Loader::offset_of(job, p.thread);
-  unsigned char* const mine = shared + p.strip * Strip::kStripBytes;
+  unsigned char* mine = block_shared + p.strip * Strip::kStripBytes;
+  if constexpr ((Strip::kTuning & kHoldsShared) != 0) pin_shared(mine);
   p.ring = reinterpret_cast<float*>(mine);
   p.maps = reinterpret_cast<float*>(mine + Strip::kRingBytes);
   p.staged = reinterpret_cast<float*>(mine + Strip::kRingBytes + Strip::kMapBytes);

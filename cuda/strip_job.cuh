@@ -88,6 +88,7 @@ struct StripJob {
   int64_t images;
   Divisor pitch;
   int64_t row_size, image_size, map_row_size, map_size;  // elements
+  int64_t row_bytes;                                     // of row_size
   int height, width, channels, map_height, map_width;
   int map_y, map_x;   // image pixel that map pixel (0, 0) is centred on
   bool map_aligned;   // units of the map may be written as one

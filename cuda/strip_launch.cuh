@@ -16,6 +16,7 @@
 #include "cuda/strip_load_interleaved.cuh"
 #include "cuda/strip_load_planar.cuh"
 #include "cuda/strip_sum.cuh"
+#include "cuda/strip_tuning.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -34,9 +35,9 @@ struct Kind {
 // Calls `f` with the strip for the op that `request` is. Copies are two steps ahead.
 // Three are faster for floats that are formed in place; but one gradient would not fit
 // the 99 KB of shared memory of compute capabilities 8.6, 8.9 and 12.0 then. Both
-// gradients need 123 KB, and there are one step ahead. Offsets are kept in shared
-// memory where that is faster, and floats of interleaved channels have the room: not
-// for two blocks in 100 KB, nor for both gradients in 163 KB.
+// gradients need 123 KB, and there are one step ahead. Floats of interleaved channels
+// have no room for what else a kernel would have in shared memory, with two blocks in
+// 100 KB and with both gradients in 163 KB.
 template <typename Element, bool kInterleaved, bool kAligned>
 struct StripFor {
   template <int kAhead>
@@ -46,11 +47,16 @@ struct StripFor {
   static constexpr bool kInPlace = Loader<2>::kInPlace;
   static constexpr bool kLarge = kInterleaved && sizeof(Element) == 4;
   static constexpr int kMost = kInPlace ? 3 : 2;
+  static constexpr int kSize = sizeof(Element);
+  // kNot: choices of cuda/strip_tuning.cuh that are not made.
   template <int kGradients, bool kCotangent, int kAhead = kGradients == 1 ? 2 : kMost,
-            bool kKept = kGradients == 2 || kCotangent>
-  using Grad = GradStrip<Loader<kAhead>, kGradients, kCotangent, kKept>;
-  template <bool kMap, bool kKept = kMap || kInterleaved>
-  using Sum = SumStrip<Loader<kMost>, kMap, kKept>;
+            unsigned kNot = 0>
+  using Grad =
+      GradStrip<Loader<kAhead>, kGradients, kCotangent,
+                grad_tuning(kGradients, kCotangent, kInterleaved, kSize) & ~kNot>;
+  template <bool kMap, unsigned kNot = 0>
+  using Sum =
+      SumStrip<Loader<kMost>, kMap, sum_tuning(kMap, kInterleaved, kSize) & ~kNot>;
 
   template <typename F>
   static auto with(const Request& request, const Device& device, F f) {
@@ -70,7 +76,7 @@ struct StripFor {
     }
     if constexpr (kLarge) {
       if (Best::kBytes > device.shared_bytes)
-        return f(Kind<Grad<2, kCotangent, kMost, false>>());
+        return f(Kind<Grad<2, kCotangent, kMost, kTakesShared>>());
     }
     return f(Kind<Best>());
   }
@@ -81,7 +87,7 @@ struct StripFor {
     if constexpr (kLarge) {
       constexpr int kReserved = 1024;  // of every block, which one alone may not have
       if (Best::kBlocks * (Best::kBytes + kReserved) > device.shared_bytes + kReserved)
-        return f(Kind<Sum<false, false>>());
+        return f(Kind<Sum<false, kTakesShared>>());
     }
     return f(Kind<Best>());
   }
@@ -210,6 +216,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   job.images = problem.images;
   job.pitch = Divisor(static_cast<int>(strips.pitch));
   job.row_size = problem.width * problem.channels;
+  job.row_bytes = job.row_size * sizeof(Element);
   job.image_size = problem.image_size();
   job.map_row_size = problem.map_width() * problem.channels;
   job.map_size = problem.map_size();

@@ -19,6 +19,7 @@
 #include "cuda/predicated.cuh"
 #include "cuda/strip_centre.cuh"
 #include "cuda/strip_job.cuh"
+#include "cuda/strip_tuning.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -91,9 +92,7 @@ struct CopySource {
     to_img2 = img2 - img1;
   }
 
-  __device__ __forceinline__ void advance(const StripJob<Element>& job, int rows) {
-    img1 += rows * job.row_size * kSize;
-  }
+  __device__ __forceinline__ void advance(int64_t bytes) { img1 += bytes; }
 
   // kCount elements of either image, those of the second image_bytes after the others;
   // zeros unless they exist; nothing if not `on`. kAligned: as one, which exists as a
@@ -119,6 +118,56 @@ struct CopySource {
   }
 };
 
+// Where the same thread copies another unit from, the `rows` below in the same step.
+// kKept: in shared memory, at `kept`, as the way there from the first one.
+template <typename Element, int kThreads, bool kKept>
+class SecondSource {
+ public:
+  static constexpr int kBytes = kKept ? kThreads * int(sizeof(longlong2)) : 0;
+
+  __device__ __forceinline__ SecondSource(const StripJob<Element>& job,
+                                          const Unit& unit, int row,
+                                          const CopySource<Element>& first,
+                                          unsigned char* kept, int thread)
+      : source_(job, unit, row), way_(reinterpret_cast<longlong2*>(kept) + thread) {
+    if constexpr (kKept) {
+      const int64_t way = source_.img1 - first.img1;
+      *way_ = make_longlong2(way, way + source_.to_img2);
+    }
+  }
+
+  // `first` is at the step that is copied.
+  template <int kCount, bool kAligned, CopyExtent kExtent>
+  __device__ __forceinline__ void copy_if(const CopySource<Element>& first, bool on,
+                                          uint32_t to, int image_bytes,
+                                          bool exists) const {
+    CopySource<Element> source = source_;
+    if constexpr (kKept) {
+      const longlong2 way = *way_;
+      source.img1 = first.img1 + way.x;
+      source.to_img2 = way.y - way.x;
+    }
+    source.template copy_if<kCount, kAligned, kExtent>(on, to, image_bytes, exists);
+  }
+  __device__ __forceinline__ void advance(int64_t bytes) {
+    if constexpr (!kKept) source_.advance(bytes);
+  }
+
+ private:
+  CopySource<Element> source_;
+  longlong2* const way_;
+};
+
+// Bytes from one row to the next.
+template <unsigned kTuning, typename Element>
+__device__ __forceinline__ int64_t row_bytes(const StripJob<Element>& job) {
+  if constexpr ((kTuning & kReadsRowBytes) != 0) {
+    return job.row_bytes;
+  } else {
+    return job.row_size * int64_t{sizeof(Element)};
+  }
+}
+
 // The loading thread of a strip whose ring has kSlots steps:
 //     begin(job)           sets the first copies under way
 //     start(job, strip, meet)
@@ -126,16 +175,24 @@ struct CopySource {
 //                          the barrier of those who load
 //     copy(job)            in every step, after its barrier
 //     read(r, row)         in row r of a step: of the next step's row what was copied,
-//     write(job, r, row)   and s and d of that; in row kHaloRow also of the halo
+//     write(job, r, row)   and s and d of that; in one of them also of the halo
 // Apart because a thread waits long for what it reads, and longer behind what others
 // write: best is to ask for something else between the two.
 //
-// kKept: whether it keeps the offsets of its pixels in shared memory, at `kept`.
-template <typename Loader, int kSlots, int kHaloRow, bool kKept>
+// What it keeps in shared memory is at `kept`, kKeptBytes of it.
+template <typename Loader, int kSlots, unsigned kTuning>
 class Loading;
 template <typename Strip>
-using StripLoading = Loading<typename Strip::Loader, Strip::kSlots, Strip::kHaloRow,
-                             Strip::kKeepsOffsets>;
+using StripLoading = Loading<typename Strip::Loader, Strip::kSlots, Strip::kTuning>;
+
+template <typename Loader, unsigned kTuning>
+struct KeptByLoading {
+  using Offsets =
+      Kept<Loader::kPairs, Loader::kThreads, (kTuning & kKeepsOffsets) != 0>;
+  using Halo = SecondSource<typename Loader::Element, Loader::kThreads,
+                            (kTuning & kKeepsHaloSource) != 0>;
+  static constexpr int kBytes = Offsets::kBytes + Halo::kBytes;
+};
 
 // All rows of a step at once.
 template <typename Loading, typename Job>

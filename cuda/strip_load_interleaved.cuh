@@ -96,11 +96,11 @@ class InterleavedLoader {
 };
 
 template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots,
-          int kHaloRow, bool kKept>
-class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRow,
-              kKept> {
+          unsigned kTuning>
+class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning> {
  public:
   using Loader = InterleavedLoader<Element, kAligned, kThreads, kAhead>;
+  using InShared = KeptByLoading<Loader, kTuning>;
 
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
                                      unsigned char* copies, unsigned char* kept,
@@ -115,7 +115,8 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kH
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
         from_(job, Loader::unit(job, strip, 0, thread, first_channel), row),
         more_from_(job, Loader::unit(job, strip, 0, more_unit(), first_channel),
-                   row + more_copy_row()),
+                   row + more_copy_row(), from_, kept + InShared::Offsets::kBytes,
+                   thread),
         offsets_(kept, thread) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
@@ -155,18 +156,17 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kH
 
   __device__ __forceinline__ void copy(const StripJob<Element>& job) {
     const uint32_t to = shared_address(copies_) + copy_at_.offset;
+    constexpr bool kMoreFirst = (kTuning & kKeepsHaloSource) != 0;
+    if constexpr (kMoreFirst) copy_more(to);
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       from_.template copy<kGroup, kAligned, kExtent>(
           to + (r * Loader::kCopyRow + kGroup * thread_) * kSize, kImageBytes,
           rows_.holds(r));
-      from_.advance(job, 1);
+      from_.advance(row_bytes<kTuning>(job));
     }
-    more_from_.template copy_if<kGroup, kAligned, kExtent>(
-        copies_more_,
-        to + (more_copy_row() * Loader::kCopyRow + kGroup * more_unit()) * kSize,
-        kImageBytes, rows_.holds(more_copy_row()));
-    more_from_.advance(job, kStepRows);
+    if constexpr (!kMoreFirst) copy_more(to);
+    more_from_.advance(kStepRows * row_bytes<kTuning>(job));
     rows_.at += kStepRows;
     commit_copies();
     copy_at_.advance();
@@ -220,10 +220,18 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kH
 
  private:
   static constexpr CopyExtent kExtent = CopyExtent::kSize;
+  static constexpr int kHaloRow = (kTuning & kHaloLate) != 0 ? 1 : 0;
   static constexpr int kSize = sizeof(Element);
   static constexpr int kImageBytes = Loader::kPitch * kSize;
   static constexpr int kMoreUnits = kHalo * Loader::kMaxChannels / kGroup;
   static constexpr int kMore = kGroup * kMoreUnits;
+
+  __device__ __forceinline__ void copy_more(uint32_t to) {
+    more_from_.template copy_if<kGroup, kAligned, kExtent>(
+        from_, copies_more_,
+        to + (more_copy_row() * Loader::kCopyRow + kGroup * more_unit()) * kSize,
+        kImageBytes, rows_.holds(more_copy_row()));
+  }
 
   // What else a thread copies: a unit of a row, counted from the row's first.
   __device__ __forceinline__ int more_unit() const {
@@ -251,9 +259,10 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kH
   int more_to_;     // floats into a step
   int more_read_;   // bytes into a step
   RowSpan rows_;
-  CopySource<Element> from_, more_from_;
+  CopySource<Element> from_;
+  typename InShared::Halo more_from_;
   // Of the elements of the thread's unit, and of what else it deals out.
-  Kept<Loader::kPairs, kThreads, kKept> offsets_;
+  typename InShared::Offsets offsets_;
   RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };

@@ -69,11 +69,11 @@ class PlanarLoader {
 };
 
 template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots,
-          int kHaloRow, bool kKept>
-class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRow,
-              kKept> {
+          unsigned kTuning>
+class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning> {
  public:
   using Loader = PlanarLoader<Element, kAligned, kThreads, kAhead>;
+  using InShared = KeptByLoading<Loader, kTuning>;
 
   // The strip's row begins at `strip`, its first step at image row `row`.
   // Rows from `end` on are not needed.
@@ -87,7 +87,8 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
         from_(job, Loader::unit(job, strip, 0, thread, 0), row),
         halo_from_(job, Unit(job, strip, halo_copy_column(), 0, kHaloCopy),
-                   row + halo_copy_row()),
+                   row + halo_copy_row(), from_, kept + InShared::Offsets::kBytes,
+                   thread),
         offsets_(kept, thread) {}
 
   __device__ __forceinline__ void begin(const StripJob<Element>& job) {
@@ -105,15 +106,17 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
 
   __device__ __forceinline__ void copy(const StripJob<Element>& job) {
     const uint32_t to = shared_address(copies_) + copy_at_.offset;
+    constexpr bool kHaloFirst = (kTuning & kKeepsHaloSource) != 0;
+    if constexpr (kHaloFirst) copy_halo(to, rows_.holds(halo_copy_row()));
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
       const bool exists = rows_.holds(r);
       from_.template copy<kGroup, kAligned, kExtent>(
           to + r * kCopyRowBytes + kGroup * thread_ * kSize, kImageBytes, exists);
-      from_.advance(job, 1);
+      from_.advance(row_bytes<kTuning>(job));
     }
-    copy_halo(to, rows_.holds(halo_copy_row()));
-    halo_from_.advance(job, kStepRows);
+    if constexpr (!kHaloFirst) copy_halo(to, rows_.holds(halo_copy_row()));
+    halo_from_.advance(kStepRows * row_bytes<kTuning>(job));
     rows_.at += kStepRows;
     commit_copies();
     copy_at_.advance();
@@ -154,6 +157,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
 
  private:
   static constexpr CopyExtent kExtent = CopyExtent::kAllOrNothing;
+  static constexpr int kHaloRow = (kTuning & kHaloLate) != 0 ? 1 : 0;
   static constexpr int kSize = sizeof(Element);
   static constexpr int kCopyRowBytes = Loader::kCopyRow * kSize;
   static constexpr int kImageBytes = Loader::kPitch * kSize;
@@ -182,7 +186,8 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
   __device__ __forceinline__ void copy_halo(uint32_t to, bool exists) {
     const bool on = thread_ < kHaloCopies * kStepRows;
     to += halo_copy_row() * kCopyRowBytes + halo_copy_column() * kSize;
-    halo_from_.template copy_if<kHaloCopy, true, kExtent>(on, to, kImageBytes, exists);
+    halo_from_.template copy_if<kHaloCopy, true, kExtent>(from_, on, to, kImageBytes,
+                                                          exists);
   }
 
   static constexpr int kToD = Loader::kPitch * int(sizeof(float));
@@ -225,9 +230,10 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kHaloRo
   unsigned char* const copies_;
   const int thread_;
   RowSpan rows_;
-  CopySource<Element> from_, halo_from_;
+  CopySource<Element> from_;
+  typename InShared::Halo halo_from_;
   // Of the thread's columns, and of that of the halo.
-  Kept<Loader::kPairs, kThreads, kKept> offsets_;
+  typename InShared::Offsets offsets_;
   RingPosition<kCopySlots, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };

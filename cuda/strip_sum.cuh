@@ -31,8 +31,8 @@ template <typename Strip>
 __global__ void strip_sum_kernel(
     const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
 
-// kKept: whether the offsets are in shared memory.
-template <typename Loader_, bool kMap_, bool kKept>
+// kTuning: cuda/strip_tuning.cuh.
+template <typename Loader_, bool kMap_, unsigned kTuning_>
 struct SumStrip {
   using Loader = Loader_;
   static constexpr bool kMap = kMap_;
@@ -41,8 +41,7 @@ struct SumStrip {
   static constexpr int kBlocks = 256 / kThreads;  // on a multiprocessor
   static constexpr int kStrips = 1;               // of a block
   static constexpr int kSlots = 1 + Loader::kStepsAhead;
-  static constexpr bool kKeepsOffsets = kKept;
-  static constexpr int kHaloRow = kKept ? 1 : 0;  // Loading<>'s: what measured faster
+  static constexpr unsigned kTuning = kTuning_;
   static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
 
   // For cuda/strip_store.cuh.
@@ -60,7 +59,7 @@ struct SumStrip {
   }
 
   static constexpr int kBytes = kRingBytes + kStagedBytes + Loader::kCopyBytes +
-                                Kept<Loader::kPairs, kThreads, kKeepsOffsets>::kBytes;
+                                KeptByLoading<Loader, kTuning>::kBytes;
   static_assert(kBytes % alignof(float4) == 0, "what is kept is read by fours");
 
   // Pixels of a strip's row before the first one it computes. Sums: so many that the
@@ -118,12 +117,16 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   using Loader = typename Strip::Loader;
   using Element = typename Loader::Element;
   constexpr bool kMap = Strip::kMap;
-  extern __shared__ __align__(16) unsigned char shared[];
+  constexpr unsigned kTuning = Strip::kTuning;
+  extern __shared__ __align__(16) unsigned char block_shared[];
+  unsigned char* shared = block_shared;
+  if constexpr ((kTuning & kHoldsShared) != 0) pin_shared(shared);
   float* const ring = reinterpret_cast<float*>(shared);
   float* const staged = reinterpret_cast<float*>(shared + Strip::kRingBytes);
   unsigned char* const copies = shared + Strip::kRingBytes + Strip::kStagedBytes;
   unsigned char* const kept = copies + Loader::kCopyBytes;
-  const int thread = threadIdx.x;
+  int thread = threadIdx.x;
+  if constexpr ((kTuning & kHoldsThread) != 0) pin(thread);
   const float* const reach =
       ring + Loader::offset_of(job, thread) + Strip::kBefore - kRadius;
 
@@ -147,7 +150,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     wait_for_launch_before();
     Centre<float> centre =
         centre_of_map_group(job, origin, Strip::kBefore + kGroup * group, channel);
-    if constexpr (!kMap) {
+    if constexpr ((kTuning & kHoldsCentre) != 0) {
       pin(centre.s);
       pin(centre.d);
     }
@@ -157,7 +160,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       unit[i] = group < job.groups && at.holds(job, i) ? kPixelUnits : 0;
-      if constexpr (!kMap) pin(unit[i]);
+      if constexpr ((kTuning & kHoldsUnits) != 0) pin(unit[i]);
     }
     std::conditional_t<kMap, OutputStore<Strip>, Nothing> map_rows(
         job, staged, thread, map_target<Strip>(job, origin, thread, first_channel),
@@ -186,8 +189,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
             r * Loader::kRowFloats;
         float s[kReach], means[4][kGroup];
         load_reach<Strip::kPast>(s_row, s);
-        filter.push<Strip::kPast>(s, s_row + Loader::kPitch, means,
-                                  [&] { loading.write(job, r, row); });
+        filter.push<Strip::kPast, (kTuning & kWritesLate) != 0>(
+            s, s_row + Loader::kPitch, means, [&] { loading.write(job, r, row); });
         float map[kGroup];
 #pragma unroll
         for (int i = 0; i < kGroup; ++i) {

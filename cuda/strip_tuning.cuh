@@ -1,0 +1,91 @@
+// Choices that change no result of a strip kernel, only the order and the registers of
+// its row loop, and with them its time: by as much as 15 % either way, without a rule
+// that would tell. So each kernel has those that measured fastest, among some 150
+// combinations of each on an H100 with CUDA 13.0 (docs/kernels.md).
+
+#ifndef JAX_FUSED_SSIM_CUDA_STRIP_TUNING_CUH_
+#define JAX_FUSED_SSIM_CUDA_STRIP_TUNING_CUH_
+
+namespace jax_fused_ssim::cuda {
+
+enum Tuning : unsigned {
+  kPlain = 0,
+  // The halo is formed with the second row of a step, not with the first.
+  kHaloLate = 1 << 0,
+  // What a thread's pixels lose to their centres is in shared memory, not in registers.
+  kKeepsOffsets = 1 << 1,
+  // So is where it copies the halo from.
+  kKeepsHaloSource = 1 << 2,
+  // In a register, and not computed anew in every step: where the strip's shared memory
+  // begins, the thread's index, the centre of its map pixels, how much each counts.
+  kHoldsShared = 1 << 3,
+  kHoldsThread = 1 << 4,
+  kHoldsCentre = 1 << 5,
+  kHoldsUnits = 1 << 6,
+  // The bytes of a row are read from the job, not computed from its elements.
+  kReadsRowBytes = 1 << 7,
+  // Value and map: s and d of the next row are written after the first window.
+  kWritesLate = 1 << 8,
+  // Stage 2 of a gradient begins with a row before it stores the one above.
+  kBeginsRowsEarly = 1 << 9,
+};
+
+// What takes shared memory: left out where there is too little.
+constexpr unsigned kTakesShared = kKeepsOffsets | kKeepsHaloSource;
+
+// bytes: of an element.
+constexpr unsigned sum_tuning(bool map, bool interleaved, int bytes) {
+  if (bytes == 4) {
+    if (!map && !interleaved) return kHoldsShared | kHoldsUnits | kReadsRowBytes;
+    if (!map) {
+      return kHaloLate | kKeepsOffsets | kHoldsThread | kHoldsCentre | kHoldsUnits |
+             kWritesLate;
+    }
+    if (!interleaved) return kHaloLate | kKeepsOffsets | kKeepsHaloSource;
+    return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kReadsRowBytes;
+  }
+  if (!map && !interleaved) {
+    return kKeepsHaloSource | kHoldsShared | kHoldsCentre | kHoldsUnits;
+  }
+  if (!map) return kHaloLate | kKeepsOffsets | kHoldsCentre | kHoldsUnits;
+  if (!interleaved) return kHoldsShared | kReadsRowBytes | kWritesLate;
+  return kHaloLate | kKeepsOffsets | kHoldsThread | kReadsRowBytes;
+}
+
+constexpr unsigned grad_tuning(int gradients, bool cotangent, bool interleaved,
+                               int bytes) {
+  const bool both = gradients == 2;
+  if (bytes == 4 && !interleaved) {
+    if (cotangent) return both ? kKeepsOffsets : kHaloLate | kKeepsOffsets;
+    if (!both) return kHaloLate;
+    return kKeepsHaloSource | kHoldsThread | kHoldsCentre | kReadsRowBytes;
+  }
+  if (bytes == 4) {
+    if (!cotangent && !both) {
+      return kHaloLate | kKeepsHaloSource | kHoldsShared | kReadsRowBytes;
+    }
+    if (!cotangent) {
+      return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
+    }
+    if (!both) return kHaloLate | kHoldsShared | kHoldsCentre;
+    return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kBeginsRowsEarly;
+  }
+  if (!interleaved) {
+    if (!both) {
+      return !cotangent ? kHaloLate
+                        : kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared;
+    }
+    return kKeepsOffsets | kKeepsHaloSource | kHoldsShared |
+           (cotangent ? kHoldsThread : kPlain);
+  }
+  if (!cotangent && !both) {
+    return kKeepsHaloSource | kHoldsShared | kReadsRowBytes | kBeginsRowsEarly;
+  }
+  if (!cotangent) return kHaloLate | kKeepsOffsets;
+  if (!both) return kHaloLate | kHoldsShared | kBeginsRowsEarly;
+  return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_STRIP_TUNING_CUH_
