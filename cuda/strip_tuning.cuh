@@ -49,7 +49,7 @@ constexpr unsigned sum_tuning(bool map, bool interleaved, int bytes) {
   }
   if (!map) return kHaloLate | kKeepsOffsets | kHoldsCentre | kHoldsUnits;
   if (!interleaved) return kHoldsShared | kReadsRowBytes | kWritesLate;
-  return kHaloLate | kKeepsOffsets | kHoldsThread | kReadsRowBytes;
+  return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared;
 }
 
 constexpr unsigned grad_tuning(int gradients, bool cotangent, bool interleaved,
@@ -67,7 +67,7 @@ constexpr unsigned grad_tuning(int gradients, bool cotangent, bool interleaved,
     if (!cotangent) {
       return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
     }
-    if (!both) return kHaloLate | kHoldsShared | kHoldsCentre;
+    if (!both) return kReadsRowBytes;
     return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kBeginsRowsEarly;
   }
   if (!interleaved) {
@@ -79,7 +79,7 @@ constexpr unsigned grad_tuning(int gradients, bool cotangent, bool interleaved,
            (cotangent ? kHoldsThread : kPlain);
   }
   if (!cotangent && !both) {
-    return kKeepsHaloSource | kHoldsShared | kReadsRowBytes | kBeginsRowsEarly;
+    return kHoldsCentre | kReadsRowBytes | kBeginsRowsEarly;
   }
   if (!cotangent) return kHaloLate | kKeepsOffsets;
   if (!both) return kHaloLate | kHoldsShared | kBeginsRowsEarly;
