@@ -118,8 +118,8 @@ struct CopySource {
   }
 };
 
-// Where the same thread copies another unit from, the `rows` below in the same step.
-// kKept: in shared memory, at `kept`, as the way there from the first one.
+// Where the same thread copies another unit of the step from. kKept: it is in shared
+// memory, at `kept`, as the way there from the first one.
 template <typename Element, int kThreads, bool kKept>
 class SecondSource {
  public:
@@ -179,7 +179,7 @@ __device__ __forceinline__ int64_t row_bytes(const StripJob<Element>& job) {
 // Apart because a thread waits long for what it reads, and longer behind what others
 // write: best is to ask for something else between the two.
 //
-// What it keeps in shared memory is at `kept`, kKeptBytes of it.
+// What it keeps in shared memory, KeptByLoading<>, is at `kept`.
 template <typename Loader, int kSlots, unsigned kTuning>
 class Loading;
 template <typename Strip>

@@ -1,7 +1,7 @@
 // Choices that change no result of a strip kernel, only the order and the registers of
 // its row loop, and with them its time: by as much as 15 % either way, without a rule
-// that would tell. So each kernel has those that measured fastest of 15 combinations, or
-// where these were slow of up to 220, on an H100 with CUDA 13.0: docs/kernels.md.
+// that would tell. So each kernel has those that measured fastest of 15 combinations,
+// or where these were slow of up to 220, on an H100 with CUDA 13.0: docs/kernels.md.
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_TUNING_CUH_
 #define JAX_FUSED_SSIM_CUDA_STRIP_TUNING_CUH_
