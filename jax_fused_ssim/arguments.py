@@ -4,8 +4,8 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -42,14 +42,34 @@ _BOUNDS = {
 _FEW = 4
 
 
+class Keywords(TypedDict, total=False):
+    """The keywords that every function has: those of `fused_ssim`, which says what they
+    mean."""
+
+    data_format: DataFormat
+    data_range: Number
+    k1: Number
+    k2: Number
+    reduction: Reduction
+    implementation: Implementation
+
+
+def check_keywords(function: str, keywords: Mapping[str, Any]) -> None:
+    """Raises the TypeError of Python for a keyword that a function does not have."""
+    for name in keywords:
+        if name not in Keywords.__annotations__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+
+
 def checked_spec(
     padding: Padding,
-    data_format: DataFormat,
-    data_range: Number,
-    k1: Number,
-    k2: Number,
-    reduction: Reduction,
-    implementation: Implementation,
+    *,
+    data_format: DataFormat = "NCHW",
+    data_range: Number = 1.0,
+    k1: Number = 0.01,
+    k2: Number = 0.03,
+    reduction: Reduction = "mean",
+    implementation: Implementation = None,
 ) -> Spec:
     """The static parameters, checked: the arguments and errors of `fused_ssim`."""
     given = {

@@ -5,31 +5,26 @@ work on one image. Neighbours exchange 5 rows or columns, and on the way back th
 gradients of those; nothing is gathered.
 """
 
-import dataclasses
-import functools
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Unpack
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from jax_fused_ssim import halo, ops
 from jax_fused_ssim.arguments import (
-    DataFormat,
-    Implementation,
-    Number,
+    Keywords,
     Padding,
-    Reduction,
+    check_keywords,
     checked_images,
     checked_spec,
     layout_hint,
 )
 from jax_fused_ssim.halo import ShardedAxis
+from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.placement import placed_alike
-from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
-from jax_fused_ssim.sums import split_sum
+from jax_fused_ssim.spec import WINDOW, Spec
 
 # A mesh axis, or several that one image axis is cut over.
 AxisName = Hashable
@@ -42,12 +37,7 @@ def fused_ssim(
     *,
     height_axis: AxisName | None = None,
     width_axis: AxisName | None = None,
-    data_format: DataFormat = "NCHW",
-    data_range: Number = 1.0,
-    k1: Number = 0.01,
-    k2: Number = 0.03,
-    reduction: Reduction = "mean",
-    implementation: Implementation = None,
+    **keywords: Unpack[Keywords],
 ) -> Array:
     """`jax_fused_ssim.fused_ssim` of images whose height or width is sharded.
 
@@ -78,15 +68,11 @@ def fused_ssim(
       height_axis: the mesh axis that the height is sharded over, or a tuple of them;
         None if it is not.
       width_axis: the same for the width.
-      data_format: as in `jax_fused_ssim.fused_ssim`, like what follows.
-      data_range: static.
-      k1: static.
-      k2: static.
-      reduction: "mean" over the whole images of this device's batch, equal on all
-        devices of the named axes (take `jax.lax.pmean` over an axis that shards the
-        batch), "per_image" alike; "none" for this block's part of the map, which needs
-        padding "same".
-      implementation: None, "fused" or "xla".
+      **keywords: data_format, data_range, k1, k2, reduction and implementation of
+        `jax_fused_ssim.fused_ssim`. The reduction "mean" is over the whole images of
+        this device's batch, equal on all devices of the named axes (take
+        `jax.lax.pmean` over an axis that shards the batch), "per_image" alike; "none"
+        is for this block's part of the map, which needs padding "same".
 
     Returns:
       Float[Array, ""], Float[Array, "*batch"] or a block of the map, as from
@@ -99,9 +85,9 @@ def fused_ssim(
         padding "valid", as its rows would not be shared equally.
       NameError: a mesh axis that is not one here, as outside `jax.shard_map`.
     """
-    spec = checked_spec(
-        padding, data_format, data_range, k1, k2, reduction, implementation
-    )
+    check_keywords("fused_ssim", keywords)
+    spec = checked_spec(padding, **keywords)
+    reduction = keywords.get("reduction", "mean")
     mesh_axes = _checked_names(height_axis, width_axis)
     if reduction == "none" and padding == "valid":
         raise ValueError(
@@ -117,16 +103,16 @@ def fused_ssim(
         if name is not None and jax.lax.axis_size(name) > 1
     )
     # Blocks have a check of their own, in place of that for "valid".
-    x, y = checked_images(img1, img2, _with_padding(spec, cut, True))
+    cut_axes = [c.axis for c in cut]
+    x, y = checked_images(img1, img2, spec.with_padding(cut_axes, True))
     _check_blocks(x.shape, cut, spec)
     x, y = placed_alike(x, y, spec)
     xs, ys = (tuple(halo.parts(a, cut)) for a in (x, y))
     if reduction == "none":
-        unpadded = _with_padding(spec, cut, False)
+        unpadded = spec.with_padding(cut_axes, False)
         maps = [ops.ssim_map(*pair, unpadded) for pair in zip(xs, ys, strict=True)]
         return halo.joined(maps, cut)
-    mean = _Mean(spec, cut, mesh_axes, reduction == "per_image")
-    return _mean_of_parts(xs, ys, mean)
+    return ssim_mean(xs, ys, Mean(spec, reduction == "per_image", cut, mesh_axes))
 
 
 def _checked_names(*names: AxisName | None) -> tuple[Any, ...]:
@@ -142,16 +128,6 @@ def _checked_names(*names: AxisName | None) -> tuple[Any, ...]:
     return tuple(flat)
 
 
-def _with_padding(spec: Spec, cut: Sequence[ShardedAxis], padded: bool) -> Spec:
-    """The same with another padding along the axes that are cut."""
-    axes = [c.axis for c in cut]
-    padding = (
-        padded if axis in axes else p
-        for axis, p in zip(spec.spatial_axes, spec.padding, strict=True)
-    )
-    return dataclasses.replace(spec, padding=tuple(padding))
-
-
 def _check_blocks(shape: Sequence[int], cut: Sequence[ShardedAxis], spec: Spec) -> None:
     for axis, name, _ in cut:
         if shape[axis] < WINDOW:
@@ -161,78 +137,3 @@ def _check_blocks(shape: Sequence[int], cut: Sequence[ShardedAxis], spec: Spec) 
                 f"{tuple(shape)}. {layout_hint(shape, spec)}Use fewer devices along "
                 "that axis."
             )
-
-
-class _Mean(NamedTuple):
-    """A mean over parts: what is static.
-
-    Attributes:
-      spec: of the whole image.
-      cut: the axes that are cut.
-      mesh_axes: the mesh axes that the mean covers.
-      per_image: one mean for every leading index of the block.
-    """
-
-    spec: Spec
-    cut: tuple[ShardedAxis, ...]
-    mesh_axes: tuple[Any, ...]
-    per_image: bool
-
-    def scaled_spec(self, interior: Array) -> tuple[Spec, Array | None]:
-        """Spec of the parts, with 1 / pixels under the mean for its scale, and the
-        factor that the scale cannot hold."""
-        whole = list(interior.shape[len(self.cut) :])
-        for axis, name, _ in self.cut:
-            whole[axis] *= jax.lax.axis_size(name)
-        static, symbolic = ops.mean_count(whole, self.spec, self.per_image)
-        factor = ops.mean_factor(symbolic, compute_dtype(interior.dtype))
-        return _with_padding(self.spec, self.cut, False).scaled(1 / static), factor
-
-    def inside(self, values: Sequence[Array]) -> list[Array]:
-        """Of one array for every part, what is inside the whole map; else zeros."""
-        return [
-            v
-            if mask is None
-            else jnp.where(jnp.expand_dims(mask, range(mask.ndim, v.ndim)), v, 0)
-            for v, mask in zip(values, halo.inside(self.cut), strict=True)
-        ]
-
-    def value(self, sums: Sequence[Array], factor: Array | None) -> Array:
-        """The mean from what `ops.ssim_sum` gives for every part."""
-        extra = len(self.cut)
-        flat = [s.reshape(-1, *s.shape[extra:]) for s in self.inside(sums)]
-        values = jnp.concatenate(flat)
-        axes = (0, -1) if self.per_image else tuple(range(values.ndim))
-        total = split_sum(values, axes, bound=2, mesh_axes=self.mesh_axes)
-        return 1 - jnp.minimum(total if factor is None else total * factor, 2)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _mean_of_parts(xs: tuple[Array, ...], ys: tuple[Array, ...], mean: _Mean) -> Array:
-    """Mean SSIM of the whole images from the parts of all blocks."""
-    spec, factor = mean.scaled_spec(xs[0])
-    sums = [ops.ssim_sum(x, y, spec) for x, y in zip(xs, ys, strict=True)]
-    return mean.value(sums, factor)
-
-
-@functools.partial(_mean_of_parts.defjvp, symbolic_zeros=True)
-def _mean_of_parts_jvp(mean: _Mean, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    spec, factor = mean.scaled_spec(primals[0][0])
-    sums, products = [], []
-    for x, y, *part_tangents in zip(*primals, *tangents, strict=True):
-        wrt, given = ops.perturbed(part_tangents)
-        part_sums, grads = ops.ssim_sum_grad(x, y, spec, wrt)
-        sums.append(part_sums)
-        axes = (-3, -2, -1) if mean.per_image else tuple(range(len(mean.cut), x.ndim))
-        products.append(
-            sum(
-                jnp.sum(g * t.astype(g.dtype), axis=axes)
-                for g, t in zip(grads, given, strict=True)
-            )
-        )
-    tangent = sum(
-        jnp.sum(p, axis=tuple(range(len(mean.cut)))) for p in mean.inside(products)
-    )
-    if factor is not None:
-        tangent = tangent * factor
-    return mean.value(sums, factor), jax.lax.psum(tangent, mean.mesh_axes)

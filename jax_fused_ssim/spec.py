@@ -1,6 +1,7 @@
 """What every op is given besides its operands: static, hashable, already checked."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -51,6 +52,14 @@ class Spec:
     def scaled(self, scale: float) -> "Spec":
         """The same with another scale."""
         return dataclasses.replace(self, scale=scale)
+
+    def with_padding(self, axes: Sequence[int], padded: bool) -> "Spec":
+        """The same with another padding along some of the spatial axes."""
+        padding = (
+            padded if axis in axes else p
+            for axis, p in zip(self.spatial_axes, self.padding, strict=True)
+        )
+        return dataclasses.replace(self, padding=tuple(padding))
 
     def map_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the map of images of this shape."""

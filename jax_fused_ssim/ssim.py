@@ -17,6 +17,7 @@ from jax_fused_ssim.arguments import (
     checked_images,
     checked_spec,
 )
+from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.spec import Spec
 
@@ -92,7 +93,13 @@ def fused_ssim(
       to structural similarity", IEEE Transactions on Image Processing 13(4), 2004.
     """
     spec = checked_spec(
-        padding, data_format, data_range, k1, k2, reduction, implementation
+        padding,
+        data_format=data_format,
+        data_range=data_range,
+        k1=k1,
+        k2=k2,
+        reduction=reduction,
+        implementation=implementation,
     )
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
     if not train:
@@ -105,7 +112,7 @@ def fused_ssim(
 def _reduced(x: Array, y: Array, spec: Spec, reduction: str) -> Array:
     if reduction == "none":
         return ops.ssim_map(x, y, spec)
-    return ops.ssim_mean(x, y, spec, reduction == "per_image")
+    return ssim_mean((x,), (y,), Mean(spec, reduction == "per_image"))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -16,7 +16,7 @@ import numpy as np
 from ops_table import BOTH, OPS
 
 from jax_fused_ssim import build_info
-from jax_fused_ssim.ops import Spec
+from jax_fused_ssim.spec import Spec
 
 # Images that make one task and many, the last two channels-last, one of them with more
 # channels than a task takes.

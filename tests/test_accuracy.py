@@ -14,7 +14,7 @@ import pytest
 import reference
 from ops_table import OPS
 
-from jax_fused_ssim.ops import Spec
+from jax_fused_ssim.spec import Spec
 
 MEAN_TOLERANCE = 5e-8
 PADDINGS = {"same": (True, True), "valid": (False, False), "rows": (True, False)}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ops_table import OPS, every_op
 
-from jax_fused_ssim.ops import Spec
+from jax_fused_ssim.spec import Spec
 
 pytestmark = pytest.mark.gpu
 

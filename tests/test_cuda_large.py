@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jax_fused_ssim import ops
-from jax_fused_ssim.ops import Spec
+from jax_fused_ssim.spec import Spec
 
 RADIUS = 5
 

@@ -16,8 +16,14 @@ from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 from programs import calls, instructions, ops_in
 
-from jax_fused_ssim import CUSTOM_CALL_TARGETS, build_info, fused_ssim, ops, sharded
-from jax_fused_ssim.ops import Spec
+from jax_fused_ssim import (
+    CUSTOM_CALL_TARGETS,
+    build_info,
+    fused_ssim,
+    primitives,
+    sharded,
+)
+from jax_fused_ssim.spec import Spec
 
 SHAPE = (3, 2, 24, 26)
 WEIGHT = jnp.float32(0.9)
@@ -304,8 +310,8 @@ def test_result_that_nobody_uses():
             unused += jax.vjp(ssim, x, y)[1](ssim(x, y))
             unused += jax.jvp(ssim, (x, y), (y, x))
         both = {"spec": Spec(), "wrt": (True, True)}
-        unused += ops.ssim_sum_grad_p.bind(x, y, **both)
-        unused += ops.ssim_map_grad_p.bind(x, y, x, **both)
+        unused += primitives.ssim_sum_grad_p.bind(x, y, **both)
+        unused += primitives.ssim_map_grad_p.bind(x, y, x, **both)
         return x + y
 
     assert ops_in(jax.jit(function).lower(*pair()).as_text()) == []

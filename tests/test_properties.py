@@ -8,7 +8,7 @@ import pytest
 from ops_table import OPS, every_op
 
 from jax_fused_ssim import fused_ssim
-from jax_fused_ssim.ops import Spec
+from jax_fused_ssim.spec import Spec
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 FORMATS = ["NCHW", "NHWC"]

@@ -16,7 +16,7 @@ from jax.test_util import check_grads
 from ops_table import OPS, every_op
 
 from jax_fused_ssim import fused_ssim, xla
-from jax_fused_ssim.ops import Spec
+from jax_fused_ssim.spec import Spec
 
 SHAPE = (2, 13, 14)  # of one image, channels first
 SPECS = {

@@ -1,0 +1,244 @@
+"""The primitives: their types, how they batch, lower, and lose what nobody uses.
+
+Each op is one custom call on CPU and CUDA and plain JAX (`xla.py`) elsewhere:
+
+  ssim_sum       per plane, scale * sum of (1 - SSIM): no image is written
+  ssim_sum_grad  the same, and scale * d(sum of SSIM) in either image or both: one pass
+  ssim_map       the map
+  ssim_map_grad  gradients of sum(cotangent * SSIM); recomputes, stores nothing between
+
+and ssim_map_tangent, which is plain JAX everywhere, is there to be transposed. Under
+jit an op of which only a part is used becomes the op that computes that part.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend.core import Primitive
+from jax.interpreters import batching, partial_eval
+
+from jax_fused_ssim import xla
+from jax_fused_ssim.lowering import register_lowerings
+from jax_fused_ssim.spec import Spec, compute_dtype
+
+# Whether the gradient in x, and that in y, is asked for.
+Wrt = tuple[bool, bool]
+
+_STATIC = ("spec", "wrt")
+
+
+def _result(shape_of: Any, shape: Sequence[int], dtype: Any, ndim_kept: int) -> Any:
+    """An output's type: `shape_of`'s, sharding included, with another shape and dtype.
+
+    Args:
+      shape_of: the type of the operand that has every leading dimension.
+      shape: of the output.
+      dtype: of the output.
+      ndim_kept: how many leading dimensions keep their sharding; the others have none.
+    """
+    sharding = shape_of.sharding
+    kept = tuple(sharding.spec)[:ndim_kept]
+    spec = jax.sharding.PartitionSpec(*kept, *(None,) * (len(shape) - ndim_kept))
+    return shape_of.update(
+        shape=tuple(shape),
+        dtype=jnp.dtype(dtype),
+        weak_type=False,
+        sharding=sharding.update(spec=spec),
+    )
+
+
+def _broadcast_aval(x: Any, y: Any, spec: Spec) -> Any:
+    """The type of the image whose leading dimensions are those of the results."""
+    if (
+        x.ndim != y.ndim
+        or x.shape[-spec.spatial_ndim :] != y.shape[-spec.spatial_ndim :]
+    ):
+        raise TypeError(f"images do not fit each other: {x} and {y}")
+    if x.dtype != y.dtype:
+        raise TypeError(f"images must have one dtype, got {x.dtype} and {y.dtype}")
+    leading = jnp.broadcast_shapes(x.shape, y.shape)
+    for aval in (x, y):
+        if aval.shape == leading:
+            return aval
+    return x.update(shape=leading)
+
+
+def _sum_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
+    full = _broadcast_aval(x, y, spec)
+    kept = full.ndim - spec.spatial_ndim
+    shape = spec.plane_shape(full.shape)
+    return [_result(full, shape, compute_dtype(x.dtype), kept)]
+
+
+def _map_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
+    full = _broadcast_aval(x, y, spec)
+    kept = full.ndim - spec.spatial_ndim
+    return [_result(full, spec.map_shape(full.shape), x.dtype, kept)]
+
+
+def _gradient_types(full: Any, spec: Spec, wrt: Wrt) -> list[Any]:
+    kept = full.ndim - spec.spatial_ndim
+    dtype = compute_dtype(full.dtype)
+    return [_result(full, full.shape, dtype, kept) for asked in wrt if asked]
+
+
+def _sum_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
+    full = _broadcast_aval(x, y, spec)
+    return _sum_types(x, y, spec=spec) + _gradient_types(full, spec, wrt)
+
+
+def _map_grad_types(
+    x: Any, y: Any, cotangent: Any, *, spec: Spec, wrt: Wrt
+) -> list[Any]:
+    full = _broadcast_aval(x, y, spec)
+    leading = cotangent.shape[: cotangent.ndim - spec.spatial_ndim]
+    expected = (*leading, *spec.map_shape(full.shape)[len(leading) :])
+    if cotangent.shape != expected or cotangent.dtype != x.dtype:
+        raise TypeError(f"cotangent {cotangent} does not fit images {x} and {y}")
+    if leading != full.shape[: len(leading)]:
+        full = full.update(shape=(*leading, *full.shape[len(leading) :]))
+    return _gradient_types(full, spec, wrt)
+
+
+def _map_tangent_types(
+    x: Any, y: Any, *tangents: Any, spec: Spec, wrt: Wrt
+) -> list[Any]:
+    del tangents, wrt
+    return _map_types(x, y, spec=spec)
+
+
+def _batch_sizes(args: Sequence[Array], dims: Sequence[int | None]) -> int:
+    return next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
+
+
+def _mapped_first(a: Array, dim: int | None) -> Array:
+    """The mapped axis as one more leading dimension; of size 1 where there is none."""
+    return jnp.expand_dims(a, 0) if dim is None else jnp.moveaxis(a, dim, 0)
+
+
+def _batch(
+    primitive: Primitive,
+    args: Sequence[Array],
+    dims: Sequence[int | None],
+    **params: Any,
+) -> tuple[list[Array], list[int]]:
+    """Batching rule. The images broadcast, and so are not copied when not mapped; what
+    follows them, a cotangent or tangents, is."""
+    size = _batch_sizes(args, dims)
+    args = [_mapped_first(a, d) for a, d in zip(args, dims, strict=True)]
+    if len(args) > 2:
+        images, others = args[:2], args[2:]
+        others = [jnp.broadcast_to(a, (size, *a.shape[1:])) for a in others]
+        if primitive is ssim_map_tangent_p:
+            images = [jnp.broadcast_to(a, (size, *a.shape[1:])) for a in images]
+        args = [*images, *others]
+    results = primitive.bind(*args, **params)
+    return results, [0] * len(results)
+
+
+def _eager(primitive: Primitive) -> Callable[..., list[Array]]:
+    """What a primitive does outside jit: compiles itself."""
+
+    def bind(*args: Array, **params: Any) -> list[Array]:
+        return primitive.bind(*args, **params)
+
+    bind.__name__ = bind.__qualname__ = primitive.name
+    # Under jax_debug_nans a compiled function that made a NaN is run again without jit,
+    # which would come back here without end. JAX marks its own primitives in this way.
+    bind._apply_primitive = True
+    compiled = jax.jit(bind, static_argnames=_STATIC)
+
+    def impl(*args: Array, **params: Any) -> list[Array]:
+        with jax.disable_jit(False):
+            return compiled(*args, **params)
+
+    return impl
+
+
+def _op(
+    name: str, types: Callable[..., list[Any]], plain: Callable[..., Any]
+) -> Primitive:
+    """A primitive by its name, its types and its plain JAX version."""
+    primitive = Primitive(f"jax_fused_ssim_{name}")
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(types)
+    primitive.def_impl(_eager(primitive))
+    batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
+    register_lowerings(primitive, plain)
+    return primitive
+
+
+def _plain_sum_grad(x: Array, y: Array, *, spec: Spec, wrt: Wrt) -> list[Array]:
+    sums, grads = xla.ssim_sum_grad(x, y, spec, wrt)
+    return [sums, *grads]
+
+
+def _plain_map_grad(
+    x: Array, y: Array, cotangent: Array, *, spec: Spec, wrt: Wrt
+) -> list[Array]:
+    return list(xla.ssim_map_grad(x, y, cotangent, spec, wrt))
+
+
+ssim_sum_p = _op(
+    "ssim_sum", _sum_types, lambda x, y, *, spec: [xla.ssim_sum(x, y, spec)]
+)
+ssim_sum_grad_p = _op("ssim_sum_grad", _sum_grad_types, _plain_sum_grad)
+ssim_map_p = _op(
+    "ssim_map", _map_types, lambda x, y, *, spec: [xla.ssim_map(x, y, spec)]
+)
+ssim_map_grad_p = _op("ssim_map_grad", _map_grad_types, _plain_map_grad)
+ssim_map_tangent_p = _op(
+    "ssim_map_tangent",
+    _map_tangent_types,
+    lambda *args, spec, wrt: [xla.ssim_map_tangent(*args, spec=spec, wrt=wrt)],
+)
+
+
+def _live_part(value: Primitive | None, used: Sequence[bool], eqn: Any) -> Any:
+    """The equation that computes what is used of an op's results.
+
+    Args:
+      value: the op that computes the first result alone; None if all results are
+        gradients.
+      used: which results are; one is at least.
+      eqn: the equation of the op.
+    """
+    count = 0 if value is None else 1  # of the results before the gradients
+    if all(used[count:]):
+        return eqn
+    if not any(used[count:]):
+        params = {"spec": eqn.params["spec"]}
+        return eqn.replace(primitive=value, outvars=eqn.outvars[:1], params=params)
+    # One gradient of two: SSIM is symmetric, and the kernels know only the first.
+    (x, y, *cotangent), first = eqn.invars, used[count]
+    return eqn.replace(
+        invars=[x, y, *cotangent] if first else [y, x, *cotangent],
+        outvars=[*eqn.outvars[:count], eqn.outvars[count if first else -1]],
+        params={**eqn.params, "wrt": (True, False)},
+    )
+
+
+def _drop_unused(primitive: Primitive, value: Primitive | None = None) -> None:
+    """Lets JAX drop gradients that nobody uses, as those of a metric beside a loss.
+
+    XLA cannot: to it a custom call is all or nothing.
+
+    Args:
+      primitive: an op with gradients.
+      value: as in `_live_part`.
+    """
+
+    def rule(used: Sequence[bool], *others: Any) -> tuple[list[bool], Any]:
+        eqn = others[-1]  # From JAX 0.12 on there is another argument before it.
+        live = _live_part(value, used, eqn) if any(used) else None
+        return [live is not None] * len(eqn.invars), live
+
+    partial_eval.dce_rules[primitive] = rule
+
+
+_drop_unused(ssim_sum_grad_p, value=ssim_sum_p)
+_drop_unused(ssim_map_grad_p)
