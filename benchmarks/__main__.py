@@ -107,7 +107,7 @@ def main() -> int:
     args = parser().parse_args(given)
     if args.output is None:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
-        args.output = FOLDER / f"{stamp}.json"
+        args.output = FOLDER / f"{stamp}.jsonl"
     # 0: a process that was started for one number of threads, by run_threads.
     if args.threads and args.threads != [0]:
         return run_threads(args, given)

@@ -239,7 +239,8 @@ def main() -> int:
 
     data["failures"] = failures(data)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(data, indent=1) + "\n")
+    lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in data.items())
+    args.output.write_text(f"{{\n{lines}\n}}\n")
     for name in ("training", "batch", "image", "failures"):
         print(name, json.dumps(data[name]))
     return int(bool(data["failures"]))

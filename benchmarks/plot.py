@@ -1,6 +1,6 @@
 """Draws time per pixel against size, ours and the others, from a file of results.
 
-python -m benchmarks.plot benchmarks/results/x.json --output speed.png
+python -m benchmarks.plot benchmarks/results/x.jsonl --output speed.png
 """
 
 import argparse

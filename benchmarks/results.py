@@ -1,11 +1,14 @@
-"""The file of results: written as they come, so that a run cut short is not lost."""
+"""The file of results, JSON lines: about the run, then one line for every result. It is
+written as they come, so that a run cut short is not lost.
+"""
 
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
+_SECTIONS = ("ceilings", "measurements", "left_out")
 _KEY = ("library", "op", "size", "dtype", "layout", "border", "threads")
 
 
@@ -20,8 +23,7 @@ class Results:
             if old != new:
                 raise SystemExit(f"{path} is of another machine: {old}, not {new}")
         else:
-            empty = {"ceilings": [], "measurements": [], "left_out": []}
-            self.data = {"format": FORMAT, **about, **empty}
+            self.data = {"format": FORMAT, **about, **{name: [] for name in _SECTIONS}}
         path.parent.mkdir(parents=True, exist_ok=True)
         self.save()
 
@@ -38,15 +40,22 @@ class Results:
 
     def save(self) -> None:
         partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.data, indent=1) + "\n")
+        about = {k: v for k, v in self.data.items() if k not in _SECTIONS}
+        lines = [about]
+        for name in _SECTIONS:
+            lines += ({"section": name, **entry} for entry in self.data[name])
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
         os.replace(partial, self._path)
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """Reads a file of results."""
-    data = json.loads(Path(path).read_text())
-    if data.get("format") != FORMAT:
-        raise SystemExit(f"{path} has format {data.get('format')}, not {FORMAT}")
+    about, *entries = map(json.loads, Path(path).read_text().splitlines())
+    if about.get("format") != FORMAT:
+        raise SystemExit(f"{path} has format {about.get('format')}, not {FORMAT}")
+    data = {**about, **{name: [] for name in _SECTIONS}}
+    for entry in entries:
+        data[entry.pop("section")].append(entry)
     return data
 
 

@@ -1,8 +1,8 @@
-"""Writes the README's tables of speed from files of results.
+"""Writes the tables of docs/benchmarks.md from files of results.
 
-    python -m benchmarks.table benchmarks/results/gpu.json benchmarks/results/cpu.json
+    python -m benchmarks.table benchmarks/results/gpu.jsonl benchmarks/results/cpu.jsonl
 
-They replace what stands between two marks in the README.
+They replace what stands between two marks.
 """
 
 import argparse
@@ -149,11 +149,11 @@ def _markdown(head: Row, rows: list[Row]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def rewrite(readme: str, text: str) -> str:
-    """A README with other text between the marks."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise SystemExit(f"the README needs {BEGIN} and {END}, once each")
-    before, rest = readme.split(BEGIN)
+def rewrite(page: str, text: str) -> str:
+    """A page with other text between the marks."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise SystemExit(f"the page needs {BEGIN} and {END}, once each")
+    before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{text.strip()}\n{END}{after}"
 
@@ -163,11 +163,11 @@ def main() -> None:
         prog="python -m benchmarks.table", description=__doc__.splitlines()[0]
     )
     parser.add_argument("results", type=Path, nargs="+")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
     args = parser.parse_args()
     text = "\n\n".join(tables(results.read(path)) for path in args.results)
-    args.readme.write_text(rewrite(args.readme.read_text(), text))
-    print(f"wrote {args.readme}")
+    args.page.write_text(rewrite(args.page.read_text(), text))
+    print(f"wrote {args.page}")
 
 
 if __name__ == "__main__":

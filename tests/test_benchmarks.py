@@ -1,8 +1,8 @@
 """The benchmarks run, write down what they promise, and make the plot and the table."""
 
 import itertools
-import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # Last, so that what is installed comes before what the checkout has beside them.
 sys.path.append(str(ROOT))
 
-from benchmarks import timing  # noqa: E402
+from benchmarks import results, timing  # noqa: E402
 from benchmarks.programs import Program  # noqa: E402
 
 MOST_PAIRS = 512
@@ -41,7 +41,7 @@ def path(once):
 
 
 def measure(folder):
-    path = folder / "measured.json"
+    path = folder / "measured.jsonl"
     small = ["--sizes", "1x1x96x256", "--ops", *OPS, "--budget", 0.1, "--quiet"]
     run("benchmarks", *small, "--libraries", *LIBRARIES, "--output", path)
     ours = ["--sizes", "1x1x96x256", "--ops", "value", "--budget", 0.1, "--quiet"]
@@ -53,7 +53,7 @@ def measure(folder):
 
 @pytest.fixture(scope="module")
 def data(path):
-    return json.loads(Path(path).read_text())
+    return results.read(path)
 
 
 def test_says_where_and_with_what(data):
@@ -140,12 +140,12 @@ def test_plot(path, tmp_path):
 
 
 def test_table(path, tmp_path):
-    readme = tmp_path / "README.md"
+    page = tmp_path / "page.md"
     marks = "<!-- benchmarks: begin -->\n{}<!-- benchmarks: end -->"
-    readme.write_text("before\n" + marks.format("old\n") + "\nafter\n")
+    page.write_text("before\n" + marks.format("old\n") + "\nafter\n")
     for _ in range(2):
-        run("benchmarks.table", path, "--readme", readme)
-        text = readme.read_text()
+        run("benchmarks.table", path, "--page", page)
+        text = page.read_text()
         assert text.startswith("before\n")
         assert text.endswith("\nafter\n")
         assert "old" not in text
@@ -154,7 +154,20 @@ def test_table(path, tmp_path):
         assert "number of threads" in text
 
 
-def test_table_fits_the_readme():
-    text = (ROOT / "README.md").read_text()
-    assert text.count("<!-- benchmarks: begin -->") == 1
-    assert text.count("<!-- benchmarks: end -->") == 1
+def test_the_tables_are_those_of_the_results(tmp_path):
+    page = ROOT / "docs" / "benchmarks.md"
+    copy = tmp_path / "page.md"
+    copy.write_text(page.read_text())
+    recorded = ROOT / "benchmarks" / "results"
+    files = [recorded / "h100.jsonl", recorded / "epyc_2_cores.jsonl"]
+    run("benchmarks.table", *files, "--page", copy)
+    assert copy.read_text() == page.read_text()
+
+
+def test_the_readme_has_rows_of_the_tables():
+    page = (ROOT / "docs" / "benchmarks.md").read_text().splitlines()
+    speed = re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    (speed,) = [part for part in speed if part.startswith("Speed\n")]
+    rows = [line for line in speed.splitlines() if line.startswith("| ")]
+    assert len(rows) > 6
+    assert set(rows) <= set(page)
