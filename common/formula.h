@@ -19,10 +19,10 @@
 // exactly 1 for identical images. Dividing by L first keeps every data range in
 // float32.
 //
-// The kernels keep w s and w d, where w is outermost_tap() of common/window.h. So unit
+// The kernels keep t s and t d, where t is outermost_tap() of common/window.h. So unit
 // windows along rows and columns give E[s^2] and E[d^2]; E[s] and E[d] need a normal
 // window along one of them. The same windows lead back from the derivatives in a mean
-// to the pixels, but for a factor 1 / w.
+// to the pixels, but for a factor 1 / t.
 
 #ifndef JAX_FUSED_SSIM_COMMON_FORMULA_H_
 #define JAX_FUSED_SSIM_COMMON_FORMULA_H_
@@ -36,10 +36,10 @@ namespace jax_fused_ssim {
 
 template <typename T>
 struct Constants {
-  T data_range;    // L
-  T w_over_range;  // w / L
-  T two_c1;        // 2 K1^2
-  T two_c2;        // 2 K2^2
+  T data_range;      // L
+  T tap_over_range;  // t / L
+  T two_c1;          // 2 K1^2
+  T two_c2;          // 2 K2^2
 };
 
 template <typename T>
@@ -71,13 +71,13 @@ JFS_HOST_DEVICE auto multiply_add(A a, B b, C c) {
 #endif
 }
 
-// Times w. No product is a term of a sum, which a compiler could fuse: identical images
+// Times t. No product is a term of a sum, which a compiler could fuse: identical images
 // have no difference.
 template <typename V, typename T>
 JFS_HOST_DEVICE SumDifference<V> sum_difference(V x, V y, V centre_x, V centre_y,
-                                                T w_over_range) {
+                                                T tap_over_range) {
   const V a = x - centre_x, b = y - centre_y;
-  return {(a + b) * w_over_range, (a - b) * w_over_range};
+  return {(a + b) * tap_over_range, (a - b) * tap_over_range};
 }
 
 // Windowed means of s, d, s^2, d^2.
@@ -163,7 +163,7 @@ JFS_HOST_DEVICE V half_dissimilarity(const Moments<V>& m, const Centre<T>& centr
 //     d(sum of SSIM)/dx = kDerivativeScale / L (p + q)
 //     d(sum of SSIM)/dy = kDerivativeScale / L (p - q)
 // and where only one gradient is wanted, E'[s + d] is one convolution. From s and d
-// times w the windows give p / w and q / w.
+// times t the windows give p / t and q / t.
 template <typename V>
 struct Derivatives {
   V s, d, ss, dd;
@@ -171,7 +171,7 @@ struct Derivatives {
 
 constexpr int kDerivativeScale = 4;
 
-// From p / w + q / w and p / w - q / w to the gradients, of `scale` times the sum.
+// From p / t + q / t and p / t - q / t to the gradients, of `scale` times the sum.
 template <typename T>
 T gradient_factor(double scale, double data_range) {
   return T(scale * kDerivativeScale * outermost_tap<T>() / data_range);

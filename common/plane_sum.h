@@ -46,13 +46,13 @@ JFS_HOST_DEVICE double plane_sum_value(const PlaneSum& sum) {
 
 // Where a term is one float pixel it may as well be an integer from the start: then the
 // sum does not depend on which pixels a thread or a kernel takes together either.
-// Pixels give (1 - SSIM) / 2, within [0, 1], in units of 2^-29; 4 of them fit 32 bits.
-constexpr float kPixelUnits = 0x1p29f;
+// Pixels give (1 - SSIM) / 2, within [0, 1], in quanta of 2^-29; 4 of them fit 32 bits.
+constexpr float kPixelQuanta = 0x1p29f;
 
 // The sum of 1 - SSIM over pixels.
-JFS_HOST_DEVICE PlaneSum plane_sum_of_pixels(unsigned long long units,
+JFS_HOST_DEVICE PlaneSum plane_sum_of_pixels(unsigned long long quanta,
                                              bool not_finite) {
-  return {units >> 2, (units & 3) << 34, not_finite, 0};
+  return {quanta >> 2, (quanta & 3) << 34, not_finite, 0};
 }
 
 }  // namespace jax_fused_ssim

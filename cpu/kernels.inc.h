@@ -66,14 +66,14 @@ void add_row(const T* half, const Folded<T>& folded, PlaneSum* sums) {
 // Reads a batch of input rows into the ring, those of them that are used.
 template <typename E>
 void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t n,
-                Compute<E> w_over_range, const Folded<Compute<E>>& folded,
+                Compute<E> tap_over_range, const Folded<Compute<E>>& folded,
                 Scratch<Compute<E>>& scratch) {
   using T = Compute<E>;
   auto& images = scratch.images;
   images.next();
   for (int k = 0; k < kBatch; ++k) {
     if (row + k < used.begin || row + k >= used.end) continue;
-    load_row(work, row + k, col, n, w_over_range, scratch.centre_x, scratch.centre_y,
+    load_row(work, row + k, col, n, tap_over_range, scratch.centre_x, scratch.centre_y,
              reinterpret_cast<E*>(scratch.room), scratch.s, scratch.d);
     fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
     fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
@@ -104,8 +104,8 @@ struct Value {
   const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const Folded<T> folded{in_n, work.channels};
-  Pieces<T> pieces{work.scratch};
-  Scratch<T> scratch{folded, pieces};
+  Arena<T> arena{work.scratch};
+  Scratch<T> scratch{folded, arena};
   const Between<T, kMoments> between = {scratch.between};
 
   void run() {
@@ -114,7 +114,7 @@ struct Value {
     const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
     const int64_t first = in_rows.begin - kSpare;
     for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
-      load_batch<E>(work, row, in_rows, first_col, in_n, c.w_over_range, folded,
+      load_batch<E>(work, row, in_rows, first_col, in_n, c.tap_over_range, folded,
                     scratch);
       const int64_t centre = row - kRadius;
       if (centre >= work.rows.begin) map_rows(centre);
@@ -181,8 +181,8 @@ struct Gradient {
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const T factor = gradient_factor<T>(work.scale, work.data_range);
   const Folded<T> folded{in_n, channels};
-  Pieces<T> pieces{work.scratch};
-  GradientScratch<T, kMaps> scratch{folded, pieces};
+  Arena<T> arena{work.scratch};
+  GradientScratch<T, kMaps> scratch{folded, arena};
   const Between<T, kMoments> moments = {scratch.between};
   const Between<T, kMaps> derivatives_between = {scratch.between};
 
@@ -201,7 +201,7 @@ struct Gradient {
     const Range in_rows = {work.rows.begin - 2 * kRadius, work.rows.end + 2 * kRadius};
     const int64_t first = in_rows.begin - 2 * kSpare;
     for (int64_t row = first; row - 2 * kRadius < work.rows.end; row += kBatch) {
-      load_batch<E>(work, row, in_rows, first_col - kRadius, in_n, c.w_over_range,
+      load_batch<E>(work, row, in_rows, first_col - kRadius, in_n, c.tap_over_range,
                     folded, scratch);
       const int64_t centre = row - kRadius;
       if (centre < work.rows.begin - kRadius - kSpare) continue;
@@ -375,24 +375,24 @@ void gradient(const Work& work) {
 
 // Reading one lane on goes past the end, by less than one vector for every lane.
 template <typename T>
-size_t bytes_with_end(const Pieces<T>& pieces) {
-  return pieces.bytes() + JFS_VECTOR_BYTES;
+size_t bytes_with_end(const Arena<T>& arena) {
+  return arena.bytes() + JFS_VECTOR_BYTES;
 }
 
 template <typename E>
 size_t value_scratch(int64_t elements, int64_t channels) {
   using T = Compute<E>;
-  Pieces<T> pieces(nullptr);
-  Scratch<T>(Folded<T>(elements, channels), pieces);
-  return bytes_with_end(pieces);
+  Arena<T> arena(nullptr);
+  Scratch<T>(Folded<T>(elements, channels), arena);
+  return bytes_with_end(arena);
 }
 
 template <typename E>
 size_t gradient_scratch(int64_t elements, int64_t channels) {
   using T = Compute<E>;
-  Pieces<T> pieces(nullptr);
-  GradientScratch<T, kMaxMaps>(Folded<T>(elements, channels), pieces);
-  return bytes_with_end(pieces);
+  Arena<T> arena(nullptr);
+  GradientScratch<T, kMaxMaps>(Folded<T>(elements, channels), arena);
+  return bytes_with_end(arena);
 }
 
 }  // namespace

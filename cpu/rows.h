@@ -77,7 +77,7 @@ JFS_INLINE void for_vectors(int64_t count, Body body, Tail tail) {
 // two rows; the centres are those of the elements.
 template <typename E>
 void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
-              Compute<E> w_over_range, const Compute<E>* centre_x,
+              Compute<E> tap_over_range, const Compute<E>* centre_x,
               const Compute<E>* centre_y, E* room, Compute<E>* s, Compute<E>* d) {
   using T = Compute<E>;
   using V = Vec<T>;
@@ -86,7 +86,7 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
   const auto [begin, end] = elements_inside(work, {0, inside ? work.width : 0}, col, n);
   auto put = [&](V x, V y, int64_t i) {
     const auto v = sum_difference(x, y, load<V>(centre_x + i), load<V>(centre_y + i),
-                                  w_over_range);
+                                  tap_over_range);
     store(s + i, v.s);
     store(d + i, v.d);
   };

@@ -21,9 +21,9 @@ static_assert(kOutputs <= kOverrun);
 
 // Hands out pieces from the beginning; with a null beginning it only counts.
 template <typename T>
-class Pieces {
+class Arena {
  public:
-  explicit Pieces(void* memory) : next_(static_cast<T*>(memory)) {}
+  explicit Arena(void* memory) : next_(static_cast<T*>(memory)) {}
   T* take(int64_t elements) {
     T* const piece = next_;
     used_ += elements;
@@ -57,17 +57,17 @@ struct Scratch {
   T* own;  // mask, folded
   Rows<T> half;
 
-  Scratch(const Folded<T>& folded, Pieces<T>& pieces) {
+  Scratch(const Folded<T>& folded, Arena<T>& arena) {
     const int64_t row = folded.elements();
-    images = {pieces.take(kRingBatches * kImages * kBatch * row), folded.columns()};
-    between = pieces.take((folded.pitch + 2 * kRadius) * kMoments * kBatch * kLanes<T>);
-    s = pieces.take(row);
-    d = pieces.take(row);
-    room = pieces.take(2 * row);
-    centre_x = pieces.take(row);
-    centre_y = pieces.take(row);
-    own = pieces.take(row);
-    half = {pieces.take(kBatch * row), row};
+    images = {arena.take(kRingBatches * kImages * kBatch * row), folded.columns()};
+    between = arena.take((folded.pitch + 2 * kRadius) * kMoments * kBatch * kLanes<T>);
+    s = arena.take(row);
+    d = arena.take(row);
+    room = arena.take(2 * row);
+    centre_x = arena.take(row);
+    centre_y = arena.take(row);
+    own = arena.take(row);
+    half = {arena.take(kBatch * row), row};
   }
 };
 
@@ -77,14 +77,14 @@ struct GradientScratch : Scratch<T> {
   T* inside;
   Rows<T> weight, grad1, grad2;
 
-  GradientScratch(const Folded<T>& folded, Pieces<T>& pieces)
-      : Scratch<T>(folded, pieces) {
+  GradientScratch(const Folded<T>& folded, Arena<T>& arena)
+      : Scratch<T>(folded, arena) {
     const int64_t row = folded.elements();
-    maps = {pieces.take(kRingBatches * kMaps * kBatch * row), folded.columns()};
-    inside = pieces.take(row);
-    weight = {pieces.take(kBatch * row), row};
-    grad1 = {pieces.take(kBatch * row), row};
-    grad2 = {pieces.take(kBatch * row), row};
+    maps = {arena.take(kRingBatches * kMaps * kBatch * row), folded.columns()};
+    inside = arena.take(row);
+    weight = {arena.take(kBatch * row), row};
+    grad1 = {arena.take(kBatch * row), row};
+    grad2 = {arena.take(kBatch * row), row};
   }
 };
 

@@ -33,8 +33,9 @@ __device__ __forceinline__ Centre<T> centre_of(Pair<T> centres) {
 // Times w.
 template <typename T>
 __device__ __forceinline__ SumDifference<T> sum_difference(T x, T y, Pair<T> offsets,
-                                                           T w_over_range) {
-  const T a = fma(x, w_over_range, -offsets.x), b = fma(y, w_over_range, -offsets.y);
+                                                           T tap_over_range) {
+  const T a = fma(x, tap_over_range, -offsets.x),
+          b = fma(y, tap_over_range, -offsets.y);
   return {a + b, a - b};
 }
 
@@ -79,7 +80,7 @@ __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<
   constexpr int kInfinity = 0x7f800000;
   constexpr T kInverse = T(1 / double(outermost_tap<T>()));
   const bool first = threadIdx.x % 32 < kCentreSamples;
-  const auto in_ranges = static_cast<float>(sample * c.w_over_range * kInverse);
+  const auto in_ranges = static_cast<float>(sample * c.tap_over_range * kInverse);
   const float distance = fabsf(in_ranges - 0.5f);
   // NaN is no less.
   const int key =

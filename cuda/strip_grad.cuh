@@ -37,10 +37,9 @@ __global__ void strip_grad_kernel(
     const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
 
 // How a strip lies in shared memory, and where its columns are. Pixels are counted from
-// the first of the strip's row: stage 1 has the 4 of group g from kMap + 4 g on, for
-// which it reads from 5 before; stage 2 has those from kOut + 4 g on, of all groups but
-// the last kLost.
-// kTuning: cuda/strip_tuning.cuh.
+// the first of the strip's row: stage 1 has the 4 of group g from kMapAt + 4 g on, for
+// which it reads from 5 before; stage 2 has those from kOutAt + 4 g on, of all groups
+// but the last kLost. kTuning: cuda/strip_tuning.cuh.
 template <typename Loader_, int kGradients_, bool kCotangent_, unsigned kTuning_>
 struct GradStrip {
   using Loader = Loader_;
@@ -51,13 +50,14 @@ struct GradStrip {
   static constexpr int kBlockThreads = 2 * 128;
   static constexpr int kBlocks = 1;  // on a multiprocessor
 
-  static constexpr int kMap = 7;
-  static constexpr int kOut = kMap + kRadius;
-  static constexpr int kPast = (kMap - kRadius) % 4;
+  static constexpr int kMapAt = 7;
+  static constexpr int kOutAt = kMapAt + kRadius;
+  static constexpr int kPast = (kMapAt - kRadius) % 4;
   static constexpr int kLost = 3;
   static constexpr bool kWritesImage = true;
   static constexpr int kHaloRows = 4 * kRadius;
-  static_assert(kOut % 4 == 0 && kMap - kRadius >= 0, "gradients are stored in fours");
+  static_assert(kOutAt % 4 == 0 && kMapAt - kRadius >= 0,
+                "gradients are stored in fours");
 
   // Stage 2 takes the derivatives a step late. It needs s and d of the row 10 above:
   // for one gradient it has the registers to read them a step early, before that row is
@@ -102,7 +102,7 @@ struct GradStrip {
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
   // row.
   static JFS_HOST_DEVICE int64_t first_pixel(int64_t strip, int columns) {
-    return strip * (columns - kGroup * kLost) - kOut;
+    return strip * (columns - kGroup * kLost) - kOutAt;
   }
   // Strips for the first `pixels` of the virtual row. The map pixels that a strip
   // counts begin, and end, one before the gradients it writes.
@@ -153,18 +153,18 @@ constexpr float kOutsideMap = 3e38f;
 // Steps before the first whose derivatives a gradient of the piece needs.
 constexpr int kWarmUp = 1 + 2 * kRadius / kStepRows;
 
-// Of the unit that the thread stores.
+// Where the quad goes that the thread stores.
 template <typename Strip>
-__device__ __forceinline__ Target gradient_target(
+__device__ __forceinline__ Destination gradient_destination(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
-  const Unit unit =
-      Strip::Loader::unit(job, p.origin, Strip::kOut, p.thread, p.first_channel);
+  const Quad quad =
+      Strip::Loader::quad(job, p.origin, Strip::kOutAt, p.thread, p.first_channel);
   const bool any = p.thread < (job.groups - Strip::kLost) * job.part_channels;
-  Target target;
-  target.at = unit.image * job.image_size + unit.in_row;
+  Destination destination;
+  destination.at = quad.image * job.image_size + quad.in_row;
 #pragma unroll
-  for (int i = 0; i < kGroup; ++i) target.exists[i] = any && i < unit.count;
-  return target;
+  for (int i = 0; i < kGroup; ++i) destination.exists[i] = any && i < quad.count;
+  return destination;
 }
 
 template <typename Strip>
@@ -172,7 +172,7 @@ __device__ __forceinline__ void stage1(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
   using Loader = typename Strip::Loader;
   constexpr bool kSums = !Strip::kCotangent;
-  const MapGroup at(job, p.origin, Strip::kMap + kGroup * p.group);
+  const MapGroup at(job, p.origin, Strip::kMapAt + kGroup * p.group);
   float c1[kGroup], c2[kGroup];
 #pragma unroll
   for (int i = 0; i < kGroup; ++i) {
@@ -184,8 +184,8 @@ __device__ __forceinline__ void stage1(
   }
   // Each map pixel counts in the one strip that has it in groups 1 to groups - kLost.
   const bool counted = p.group >= 1 && p.group <= job.groups - Strip::kLost;
-  float unit = counted ? kPixelUnits : 0;
-  pin(unit);
+  float quanta = counted ? kPixelQuanta : 0;
+  pin(quanta);
   const int count_begin = p.begin > job.map_y ? p.begin : job.map_y;
   const int map_end = job.map_y + job.map_height;
   RowSpan rows(p.first_map_row(), count_begin, p.end < map_end ? p.end : map_end);
@@ -199,12 +199,12 @@ __device__ __forceinline__ void stage1(
   RingPosition<Strip::kSlots, Loader::kStepBytes> step_at(0);
   RingPosition<2, Strip::kMapStep* int(sizeof(float))> map_at(0);
   const char* const reach =
-      reinterpret_cast<const char*>(p.ring + p.offset + Strip::kMap - kRadius);
+      reinterpret_cast<const char*>(p.ring + p.offset + Strip::kMapAt - kRadius);
   char* const maps = reinterpret_cast<char*>(p.maps + p.offset);
 
   wait_for_launch_before();
   Centre<float> centre =
-      centre_of_map_group(job, p.origin, Strip::kMap + kGroup * p.group, p.channel);
+      centre_of_map_group(job, p.origin, Strip::kMapAt + kGroup * p.group, p.channel);
   if constexpr ((Strip::kTuning & kHoldsCentre) != 0) {
     pin(centre.s);
     pin(centre.d);
@@ -230,7 +230,7 @@ __device__ __forceinline__ void stage1(
         const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
         const Constants<float> c = {0, 0, c1[i], c2[i]};
         const Terms<float> terms(m, centre, c);
-        if constexpr (kSums) sum.add(i, terms, unit);
+        if constexpr (kSums) sum.add(i, terms, quanta);
         if constexpr (Strip::kGradients == 1) {
           const auto g = summed_derivatives(m, terms, 1.0f);
           v[0][i] = g.sum, v[1][i] = g.ss, v[2][i] = g.dd;
@@ -274,14 +274,14 @@ __device__ __forceinline__ void stage2(
   wait_for_launch_before();
 
   const int first_row = p.first_gradient_row() + kWarmUp * kStepRows;
-  OutputStore<Strip> gradients(job, p.staged, p.thread, gradient_target(job, p), true,
-                               p.begin, p.end - p.begin, first_row - p.begin);
+  OutputStore<Strip> gradients(job, p.staged, p.thread, gradient_destination(job, p),
+                               true, p.begin, p.end - p.begin, first_row - p.begin);
   RowSpan map_rows(first_row + kRadius, job.map_y, job.map_y + job.map_height);
 
   RingPosition<Strip::kSlots, Loader::kStepBytes> own_at(0);
   RingPosition<2, Strip::kMapStep* int(sizeof(float))> map_at(1 - kWarmUp % 2);
   const char* const own =
-      reinterpret_cast<const char*>(p.ring + p.offset + Strip::kOut);
+      reinterpret_cast<const char*>(p.ring + p.offset + Strip::kOutAt);
   const char* const maps = reinterpret_cast<const char*>(p.maps);
   const int zeros = Loader::kPitch;
 

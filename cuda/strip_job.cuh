@@ -91,7 +91,7 @@ struct StripJob {
   int64_t row_bytes;                                     // of row_size
   int height, width, channels, map_height, map_width;
   int map_y, map_x;   // image pixel that map pixel (0, 0) is centred on
-  bool map_aligned;   // units of the map may be written as one
+  bool map_aligned;   // quads of the map may be written as one
   int parts;          // strips that share their pixels, and divide the channels
   int part_channels;  // of a strip; the last part's may not all exist
   int groups;         // of 4 columns that a strip has of each of them
@@ -210,12 +210,12 @@ struct RowSpan {
 // A thread's share of the sum of a plane, exact: common/plane_sum.h.
 class PixelSum {
  public:
-  // `terms` holds u, w and e of a row's column `i`; `unit` is kPixelUnits, or 0 for a
-  // pixel that is not counted.
+  // `terms` holds u, w and e of a row's column `i`; `quanta` is kPixelQuanta, or 0 for
+  // a pixel that is not counted.
   template <typename Terms>
-  __device__ __forceinline__ void add(int i, const Terms& terms, float unit) {
+  __device__ __forceinline__ void add(int i, const Terms& terms, float quanta) {
     const float half = __saturatef(multiply_add(terms.u, terms.e, terms.w));
-    row_ += __float2uint_rn(half * unit);
+    row_ += __float2uint_rn(half * quanta);
     row_w_[i] = terms.w;
   }
   __device__ __forceinline__ void end_row(bool counted) {
@@ -223,7 +223,7 @@ class PixelSum {
     float w = row_w_[0];
 #pragma unroll
     for (int i = 1; i < kGroup; ++i) w += row_w_[i];
-    units_ += counted ? row_ : 0;
+    quanta_ += counted ? row_ : 0;
     w_ += counted ? w : 0;
     row_ = 0;
   }
@@ -236,14 +236,14 @@ class PixelSum {
     while (waiting) {
       const int leader = __ffs(waiting) - 1;
       const bool same = plane == __shfl_sync(kAll, plane, leader);
-      unsigned long long units = same ? units_ : 0;
+      unsigned long long quanta = same ? quanta_ : 0;
 #pragma unroll
       for (int lanes = 16; lanes > 0; lanes /= 2) {
-        units += __shfl_xor_sync(kAll, units, lanes);
+        quanta += __shfl_xor_sync(kAll, quanta, lanes);
       }
       const bool bad = __any_sync(kAll, same && not_finite);
       if (static_cast<int>(threadIdx.x % 32) == leader) {
-        const PlaneSum term = plane_sum_of_pixels(units, bad);
+        const PlaneSum term = plane_sum_of_pixels(quanta, bad);
         PlaneSum* const total = accumulators + plane;
         atomicAdd(&total->coarse, term.coarse);
         if (term.fine) atomicAdd(&total->fine, term.fine);
@@ -254,7 +254,7 @@ class PixelSum {
   }
 
  private:
-  unsigned long long units_ = 0;
+  unsigned long long quanta_ = 0;
   unsigned int row_ = 0;
   float w_ = 0, row_w_[kGroup];
 };

@@ -54,14 +54,15 @@ __device__ __forceinline__ void read4(const __nv_bfloat16* p, float (&v)[4]) {
   v[2] = __uint_as_float(q.y << 16), v[3] = __uint_as_float(q.y & 0xffff0000u);
 }
 
-// Neighbouring elements of a row: the first `count` of some exist.
-struct Unit {
+// A quad: up to kGroup neighbouring elements of a row, of which the first `count`
+// exist.
+struct Quad {
   int64_t image, in_row;
   int count;
 
   // `most` elements from the begin-th on of the kGroup pixels at `pixel` of a strip.
   template <typename Element>
-  __device__ __forceinline__ Unit(const StripJob<Element>& job, const Place& strip,
+  __device__ __forceinline__ Quad(const StripJob<Element>& job, const Place& strip,
                                   int pixel, int begin, int most) {
     const Place place = place_of(job, strip, pixel);
     image = place.image < 0 ? 0 : place.image;
@@ -72,7 +73,7 @@ struct Unit {
   }
 };
 
-// Where a thread copies a unit from, of both images.
+// Where a thread copies a quad from, of both images.
 template <typename Element>
 struct CopySource {
   static constexpr int kSize = sizeof(Element);
@@ -81,11 +82,11 @@ struct CopySource {
   int64_t to_img2;
   int count;
 
-  __device__ __forceinline__ CopySource(const StripJob<Element>& job, const Unit& unit,
+  __device__ __forceinline__ CopySource(const StripJob<Element>& job, const Quad& quad,
                                         int row)
-      : count(unit.count) {
-    const ImageOffsets offset = image_offsets(job.leading, unit.image);
-    const int64_t in_image = row * job.row_size + unit.in_row;
+      : count(quad.count) {
+    const ImageOffsets offset = image_offsets(job.leading, quad.image);
+    const int64_t in_image = row * job.row_size + quad.in_row;
     const char* const img2 =
         reinterpret_cast<const char*>(job.img2 + offset.img2 + in_image);
     img1 = reinterpret_cast<const char*>(job.img1 + offset.img1 + in_image);
@@ -118,7 +119,7 @@ struct CopySource {
   }
 };
 
-// Where the same thread copies another unit of the step from. kKept: it is in shared
+// Where the same thread copies another quad of the step from. kKept: it is in shared
 // memory, at `kept`, as the way there from the first one.
 template <typename Element, int kThreads, bool kKept>
 class SecondSource {
@@ -126,10 +127,10 @@ class SecondSource {
   static constexpr int kBytes = kKept ? kThreads * int(sizeof(longlong2)) : 0;
 
   __device__ __forceinline__ SecondSource(const StripJob<Element>& job,
-                                          const Unit& unit, int row,
+                                          const Quad& quad, int row,
                                           const CopySource<Element>& first,
                                           unsigned char* kept, int thread)
-      : source_(job, unit, row), way_(reinterpret_cast<longlong2*>(kept) + thread) {
+      : source_(job, quad, row), way_(reinterpret_cast<longlong2*>(kept) + thread) {
     if constexpr (kKept) {
       const int64_t way = source_.img1 - first.img1;
       *way_ = make_longlong2(way, way + source_.to_img2);

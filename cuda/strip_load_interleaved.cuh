@@ -18,8 +18,8 @@ namespace jax_fused_ssim::cuda {
 // a row has a segment for each, kGroup columns for each of the channel's share of the
 // threads and a halo; a remainder of threads computes columns that nobody reads. Rows
 // are copied as they are to a ring of their own and then dealt out to the segments, a
-// unit of kGroup elements a thread. What is more than a unit a thread is copied by the
-// unit but dealt out by the element, so by others, a step after those have waited; of
+// quad of kGroup elements a thread. What is more than a quad a thread is copied by the
+// quad but dealt out by the element, so by others, a step after those have waited; of
 // both rows of a step together, each thread has one element at most.
 template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
 class InterleavedLoader {
@@ -34,7 +34,7 @@ class InterleavedLoader {
   static constexpr int kAhead = kAhead_;
   static constexpr int kMaxChannels = 4;
   static_assert(kAligned || sizeof(Element) == 4, "copies are of 4 bytes at least");
-  static_assert(kMaxChannels == kGroup, "a pixel of a part is a unit");
+  static_assert(kMaxChannels == kGroup, "a pixel of a part is a quad");
 
   static constexpr int kPitch = kGroup * kThreads + kHalo * (kMaxChannels + 1);
   static constexpr int kRowFloats = 2 * kPitch;
@@ -73,10 +73,10 @@ class InterleavedLoader {
     const int channel = element - column * job.part_channels;
     return channel * job.segment + column;
   }
-  // The index-th unit of a row from pixel `pixel` on: where the strip has all channels
+  // The index-th quad of a row from pixel `pixel` on: where the strip has all channels
   // its elements are neighbours in memory, otherwise they are the channels of one
   // pixel.
-  __device__ __forceinline__ static Unit unit(const StripJob<Element>& job,
+  __device__ __forceinline__ static Quad quad(const StripJob<Element>& job,
                                               const Place& strip, int pixel, int index,
                                               int first_channel) {
     if (job.parts > 1) {
@@ -110,11 +110,11 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
         copies_(copies),
         thread_(thread),
         first_channel_(first_channel),
-        copies_more_(thread < kStepRows * kMoreUnits &&
-                     kGroup * more_unit() < elements(job)),
+        copies_more_(thread < kStepRows * kMoreQuads &&
+                     kGroup * more_quad() < elements(job)),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
-        from_(job, Loader::unit(job, strip, 0, thread, first_channel), row),
-        more_from_(job, Loader::unit(job, strip, 0, more_unit(), first_channel),
+        from_(job, Loader::quad(job, strip, 0, thread, first_channel), row),
+        more_from_(job, Loader::quad(job, strip, 0, more_quad(), first_channel),
                    row + more_copy_row(), from_, kept + InShared::Offsets::kBytes,
                    thread),
         offsets_(kept, thread) {
@@ -200,14 +200,14 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
         const float2 own = i == k ? make_float2(offsets.x, offsets.y)
                                   : make_float2(offsets.z, offsets.w);
         const auto v =
-            sum_difference(row.x[i], row.y[i], own, job.constants.w_over_range);
+            sum_difference(row.x[i], row.y[i], own, job.constants.tap_over_range);
         s[to_[i]] = v.s;
         s[Loader::kPitch + to_[i]] = v.d;
       }
     }
     if (r == kHaloRow) {
       const auto v = sum_difference(row.more_x, row.more_y, offsets_.get(kGroup),
-                                    job.constants.w_over_range);
+                                    job.constants.tap_over_range);
       to[more_to_] = v.s;
       to[more_to_ + Loader::kPitch] = v.d;
     }
@@ -223,22 +223,22 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
   static constexpr int kHaloRow = (kTuning & kHaloLate) != 0 ? 1 : 0;
   static constexpr int kSize = sizeof(Element);
   static constexpr int kImageBytes = Loader::kPitch * kSize;
-  static constexpr int kMoreUnits = kHalo * Loader::kMaxChannels / kGroup;
-  static constexpr int kMore = kGroup * kMoreUnits;
+  static constexpr int kMoreQuads = kHalo * Loader::kMaxChannels / kGroup;
+  static constexpr int kMore = kGroup * kMoreQuads;
 
   __device__ __forceinline__ void copy_more(uint32_t to) {
     more_from_.template copy_if<kGroup, kAligned, kExtent>(
         from_, copies_more_,
-        to + (more_copy_row() * Loader::kCopyRow + kGroup * more_unit()) * kSize,
+        to + (more_copy_row() * Loader::kCopyRow + kGroup * more_quad()) * kSize,
         kImageBytes, rows_.holds(more_copy_row()));
   }
 
-  // What else a thread copies: a unit of a row, counted from the row's first.
-  __device__ __forceinline__ int more_unit() const {
-    return kThreads + thread_ % kMoreUnits;
+  // What else a thread copies: a quad of a row, counted from the row's first.
+  __device__ __forceinline__ int more_quad() const {
+    return kThreads + thread_ % kMoreQuads;
   }
   __device__ __forceinline__ int more_copy_row() const {
-    return thread_ / kMoreUnits % kStepRows;
+    return thread_ / kMoreQuads % kStepRows;
   }
   // What else it deals out: an element of a row.
   __device__ __forceinline__ int more_element(const StripJob<Element>& job) const {
@@ -261,7 +261,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
   RowSpan rows_;
   CopySource<Element> from_;
   typename InShared::Halo more_from_;
-  // Of the elements of the thread's unit, and of what else it deals out.
+  // For the elements of the thread's quad, and for what else it deals out.
   typename InShared::Offsets offsets_;
   RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};

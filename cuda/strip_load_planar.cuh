@@ -57,7 +57,7 @@ class PlanarLoader {
     return 0;
   }
   // The index-th kGroup pixels of a row from pixel `pixel` on.
-  __device__ __forceinline__ static Unit unit(const StripJob<Element>& job,
+  __device__ __forceinline__ static Quad quad(const StripJob<Element>& job,
                                               const Place& strip, int pixel, int index,
                                               int /*first_channel*/) {
     return {job, strip, pixel + kGroup * index, 0, kGroup};
@@ -85,8 +85,8 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
         copies_(Loader::kInPlace ? ring_ : copies),
         thread_(thread),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
-        from_(job, Loader::unit(job, strip, 0, thread, 0), row),
-        halo_from_(job, Unit(job, strip, halo_copy_column(), 0, kHaloCopy),
+        from_(job, Loader::quad(job, strip, 0, thread, 0), row),
+        halo_from_(job, Quad(job, strip, halo_copy_column(), 0, kHaloCopy),
                    row + halo_copy_row(), from_, kept + InShared::Offsets::kBytes,
                    thread),
         offsets_(kept, thread) {}
@@ -145,7 +145,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       const auto v =
-          sum_difference(row.x[i], row.y[i], offsets, job.constants.w_over_range);
+          sum_difference(row.x[i], row.y[i], offsets, job.constants.tap_over_range);
       s[i] = v.s;
       d[i] = v.d;
     }
@@ -216,7 +216,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
   __device__ __forceinline__ void write_halo(const StripJob<Element>& job,
                                              const Row& row, float* to) {
     const auto v = sum_difference(row.halo_x, row.halo_y, offsets_.get(1),
-                                  job.constants.w_over_range);
+                                  job.constants.tap_over_range);
     store_shared_if(halo_on(), halo_at(to), v.s);
     store_shared_if(halo_on(), halo_at(to) + kToD, v.d);
   }
@@ -232,7 +232,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
   RowSpan rows_;
   CopySource<Element> from_;
   typename InShared::Halo halo_from_;
-  // Of the thread's columns, and of that of the halo.
+  // For the thread's columns, and for its column of the halo.
   typename InShared::Offsets offsets_;
   RingPosition<kCopySlots, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};

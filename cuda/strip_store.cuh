@@ -16,7 +16,7 @@
 namespace jax_fused_ssim::cuda {
 
 // Where kGroup neighbouring elements of a row go: in every output to the same place.
-struct Target {
+struct Destination {
   int64_t at;  // elements into the output, in its row 0; may be negative
   bool exists[kGroup];
 };
@@ -66,10 +66,10 @@ class DirectStore {
   using Job = StripJob<typename Strip::Loader::Element>;
 
   __device__ __forceinline__ DirectStore(const Job& job, float*, int,
-                                         const Target& target, bool aligned, int begin,
-                                         int rows, int row)
-      : rows_(target.exists, aligned, rows), row_(row) {
-    const int64_t at = target.at + (begin + row) * Strip::output_row_size(job);
+                                         const Destination& destination, bool aligned,
+                                         int begin, int rows, int row)
+      : rows_(destination.exists, aligned, rows), row_(row) {
+    const int64_t at = destination.at + (begin + row) * Strip::output_row_size(job);
 #pragma unroll
     for (int i = 0; i < Strip::kOutputs; ++i) to_[i] = Strip::output(job, i) + at;
   }
@@ -93,7 +93,7 @@ class DirectStore {
 };
 
 // Channels interleaved: the threads of a channel have every so many elements of a row.
-// So rows go to shared memory, and a step later to global memory by units of
+// So rows go to shared memory, and a step later to global memory by quads of
 // neighbouring elements: storing each element alone would take four times as many
 // transactions.
 template <typename Strip>
@@ -103,19 +103,19 @@ class StagedStore {
   using Output = typename Strip::Output;
   using Job = StripJob<typename Loader::Element>;
 
-  // `target`: of the thread's unit.
+  // `destination`: of the thread's quad.
   __device__ __forceinline__ StagedStore(const Job& job, float* staged, int thread,
-                                         const Target& target, bool aligned, int begin,
-                                         int rows, int row)
+                                         const Destination& destination, bool aligned,
+                                         int begin, int rows, int row)
       : staged_(staged),
         offset_(Loader::offset_of(job, thread)),
-        rows_(target.exists, aligned, rows),
+        rows_(destination.exists, aligned, rows),
         row_(row - kStepRows) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       from_[i] = Loader::place_in_row(job, kGroup * thread + i);
     }
-    const int64_t at = target.at + (begin + row_) * Strip::output_row_size(job);
+    const int64_t at = destination.at + (begin + row_) * Strip::output_row_size(job);
 #pragma unroll
     for (int i = 0; i < Strip::kOutputs; ++i) to_[i] = Strip::output(job, i) + at;
   }

@@ -67,7 +67,7 @@ struct SumStrip {
   static constexpr int kBefore = kMap ? 8 : kRadius;
   static constexpr int kPast = kBefore - kRadius;
 
-  static constexpr bool kWritesImage = false;  // but the map
+  static constexpr bool kWritesImage = false;
   static constexpr int kHaloRows = 2 * kRadius;
 
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
@@ -82,12 +82,12 @@ struct SumStrip {
   static auto kernel() { return strip_sum_kernel<SumStrip>; }
 };
 
-// Of the unit of the map that a thread stores: as the loader has it for the images,
-// which may be wider.
+// Where the quad of the map goes that a thread stores: as the loader has it for the
+// images, which may be wider.
 template <typename Strip>
-__device__ __forceinline__ Target
-map_target(const StripJob<typename Strip::Loader::Element>& job, const Place& origin,
-           int thread, int first_channel) {
+__device__ __forceinline__ Destination
+map_destination(const StripJob<typename Strip::Loader::Element>& job,
+                const Place& origin, int thread, int first_channel) {
   int pixel = kGroup * thread;  // of the strip's row
   int begin = 0;                // elements after that pixel
   bool of_one_pixel = false;
@@ -97,16 +97,16 @@ map_target(const StripJob<typename Strip::Loader::Element>& job, const Place& or
     begin = of_one_pixel ? first_channel : thread % job.channels * kGroup;
   }
   const MapGroup at(job, origin, Strip::kBefore + pixel);
-  Target target;
-  target.at = at.image * job.map_size + int64_t{at.column} * job.channels + begin;
+  Destination destination;
+  destination.at = at.image * job.map_size + int64_t{at.column} * job.channels + begin;
 #pragma unroll
   for (int i = 0; i < kGroup; ++i) {
     const int ahead = !Strip::Loader::kInterleaved ? i : (begin + i) / job.channels;
-    target.exists[i] = pixel < kGroup * job.groups &&
-                       at.holds(job, of_one_pixel ? 0 : ahead) &&
-                       !(of_one_pixel && ahead > 0);
+    destination.exists[i] = pixel < kGroup * job.groups &&
+                            at.holds(job, of_one_pixel ? 0 : ahead) &&
+                            !(of_one_pixel && ahead > 0);
   }
-  return target;
+  return destination;
 }
 
 template <typename Strip>
@@ -156,14 +156,14 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     }
 
     const MapGroup at(job, origin, Strip::kBefore + kGroup * group);
-    float unit[kGroup];
+    float quanta[kGroup];
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      unit[i] = group < job.groups && at.holds(job, i) ? kPixelUnits : 0;
-      if constexpr ((kTuning & kHoldsUnits) != 0) pin(unit[i]);
+      quanta[i] = group < job.groups && at.holds(job, i) ? kPixelQuanta : 0;
+      if constexpr ((kTuning & kHoldsQuanta) != 0) pin(quanta[i]);
     }
     std::conditional_t<kMap, OutputStore<Strip>, Nothing> map_rows(
-        job, staged, thread, map_target<Strip>(job, origin, thread, first_channel),
+        job, staged, thread, map_destination<Strip>(job, origin, thread, first_channel),
         job.map_aligned, piece.begin, piece.end - piece.begin, -2 * kRadius);
 
     MomentsFilter filter;
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
           if constexpr (kMap) {
             map[i] = 1 - 2 * terms.half_dissimilarity(1.0f);
           } else {
-            sum.add(i, terms, unit[i]);
+            sum.add(i, terms, quanta[i]);
           }
         }
         if constexpr (kMap) {

@@ -17,11 +17,12 @@ enum Tuning : unsigned {
   // So is where it copies the halo from.
   kKeepsHaloSource = 1 << 2,
   // In a register, and not computed anew in every step: where the strip's shared memory
-  // begins, the thread's index, the centre of its map pixels, how much each counts.
+  // begins, the thread's index, the centre of its map pixels, in which quanta it
+  // counts each.
   kHoldsShared = 1 << 3,
   kHoldsThread = 1 << 4,
   kHoldsCentre = 1 << 5,
-  kHoldsUnits = 1 << 6,
+  kHoldsQuanta = 1 << 6,
   // The bytes of a row are read from the job, not computed from its elements.
   kReadsRowBytes = 1 << 7,
   // Value and map: s and d of the next row are written after the first window.
@@ -36,18 +37,18 @@ constexpr unsigned kTakesShared = kKeepsOffsets | kKeepsHaloSource;
 // bytes: of an element.
 constexpr unsigned sum_tuning(bool map, bool interleaved, int bytes) {
   if (bytes == 4) {
-    if (!map && !interleaved) return kHoldsShared | kHoldsUnits | kReadsRowBytes;
+    if (!map && !interleaved) return kHoldsShared | kHoldsQuanta | kReadsRowBytes;
     if (!map) {
-      return kHaloLate | kKeepsOffsets | kHoldsThread | kHoldsCentre | kHoldsUnits |
+      return kHaloLate | kKeepsOffsets | kHoldsThread | kHoldsCentre | kHoldsQuanta |
              kWritesLate;
     }
     if (!interleaved) return kHaloLate | kKeepsOffsets | kKeepsHaloSource;
     return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kReadsRowBytes;
   }
   if (!map && !interleaved) {
-    return kKeepsHaloSource | kHoldsShared | kHoldsCentre | kHoldsUnits;
+    return kKeepsHaloSource | kHoldsShared | kHoldsCentre | kHoldsQuanta;
   }
-  if (!map) return kHaloLate | kKeepsOffsets | kHoldsCentre | kHoldsUnits;
+  if (!map) return kHaloLate | kKeepsOffsets | kHoldsCentre | kHoldsQuanta;
   if (!interleaved) return kHoldsShared | kReadsRowBytes | kWritesLate;
   return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared;
 }

@@ -65,8 +65,8 @@ struct TileSum {
   static constexpr int kNotFinite = 48;
 
   static __device__ __forceinline__ Sum of_pixel(float half) {
-    const Sum units = __float2uint_rn(half * kPixelUnits);
-    return half == half ? units : Sum{1} << kNotFinite;
+    const Sum quanta = __float2uint_rn(half * kPixelQuanta);
+    return half == half ? quanta : Sum{1} << kNotFinite;
   }
   static __device__ __forceinline__ PlaneSum term(Sum sum) {
     return plane_sum_of_pixels(sum & ((Sum{1} << kNotFinite) - 1), sum >> kNotFinite);
@@ -209,7 +209,8 @@ class Tile {
     for (int i = 0; i < kSteps; ++i) {
       const int row = top + i * kDown;
       if (column < Layout::kImageWidth && row < Layout::kImageHeight) {
-        const auto v = sum_difference(x[i], y[i], offsets, job_.constants.w_over_range);
+        const auto v =
+            sum_difference(x[i], y[i], offsets, job_.constants.tap_over_range);
         s_[row * Layout::kImagePitch + column] = v.s;
         d_[row * Layout::kImagePitch + column] = v.d;
       }

@@ -12,7 +12,7 @@ namespace {
 
 namespace ffi = xla::ffi;
 
-using Shape = std::vector<int64_t>;
+using Dims = std::vector<int64_t>;
 
 // Sides up to here fit the kernels' 32-bit row and column indices, halo included.
 constexpr int64_t kMaxSide = int64_t{1} << 30;
@@ -24,7 +24,7 @@ struct Attributes {
 
 struct Buffer {
   ffi::DataType dtype;
-  Shape shape;
+  Dims shape;
   void* data;
 };
 
@@ -32,7 +32,7 @@ ffi::Error invalid(const std::string& message) {
   return ffi::Error::InvalidArgument("jax_fused_ssim: " + message);
 }
 
-std::string text(const Shape& shape) {
+std::string text(const Dims& shape) {
   std::string s = "[";
   for (size_t i = 0; i < shape.size(); ++i) {
     s += (i ? ", " : "") + std::to_string(shape[i]);
@@ -46,7 +46,7 @@ std::string text(ffi::DataType dtype) {
 
 Buffer buffer(const ffi::AnyBuffer& b) {
   const auto dims = b.dimensions();
-  return {b.element_type(), Shape(dims.begin(), dims.end()), b.untyped_data()};
+  return {b.element_type(), Dims(dims.begin(), dims.end()), b.untyped_data()};
 }
 
 std::optional<DType> image_dtype(ffi::DataType dtype) {
@@ -129,22 +129,22 @@ ffi::Error get_buffers(const char* what, const Remaining& remaining, size_t leas
 }
 
 ffi::Error check(const char* what, const Buffer& b, ffi::DataType dtype,
-                 const Shape& shape) {
+                 const Dims& shape) {
   if (b.dtype == dtype && b.shape == shape) return ffi::Error::Success();
   return invalid(std::string(what) + " must be " + text(dtype) + " of shape " +
                  text(shape) + ", got " + text(b.dtype) + " of shape " + text(b.shape));
 }
 
-Shape joined(const Shape& leading, std::initializer_list<int64_t> rest) {
-  Shape shape = leading;
+Dims joined(const Dims& leading, std::initializer_list<int64_t> rest) {
+  Dims shape = leading;
   shape.insert(shape.end(), rest);
   return shape;
 }
 
 // Strides, in images, by which an operand's leading dimensions are walked; 0 where it
 // has size 1 and the results do not. Empty where it does not fit.
-std::optional<Shape> leading_strides(const Shape& shape, const Shape& leading) {
-  Shape strides(leading.size());
+std::optional<Dims> leading_strides(const Dims& shape, const Dims& leading) {
+  Dims strides(leading.size());
   int64_t stride = 1;
   for (size_t k = leading.size(); k-- > 0;) {
     if (shape[k] != leading[k] && shape[k] != 1) return std::nullopt;
@@ -155,8 +155,8 @@ std::optional<Shape> leading_strides(const Shape& shape, const Shape& leading) {
 }
 
 // Writes the leading dimensions with those merged that both images walk as one.
-ffi::Error merge_leading(const Shape& leading, const Shape& stride1,
-                         const Shape& stride2, Leading* out) {
+ffi::Error merge_leading(const Dims& leading, const Dims& stride1, const Dims& stride2,
+                         Leading* out) {
   for (size_t k = 0; k < leading.size(); ++k) {
     if (leading[k] == 1) continue;
     const int last = out->rank - 1;
@@ -182,10 +182,10 @@ ffi::Error merge_leading(const Shape& leading, const Shape& stride1,
 
 // The problem that two images and the leading dimensions of the results pose.
 ffi::Error get_problem(const Attributes& attrs, const Buffer& img1, const Buffer& img2,
-                       const Shape& leading, Problem* out) {
+                       const Dims& leading, Problem* out) {
   const size_t trailing = img1.shape.size() - leading.size();
-  const Shape rest1(img1.shape.end() - trailing, img1.shape.end());
-  const Shape rest2(img2.shape.end() - trailing, img2.shape.end());
+  const Dims rest1(img1.shape.end() - trailing, img1.shape.end());
+  const Dims rest2(img2.shape.end() - trailing, img2.shape.end());
   const auto stride1 = leading_strides(img1.shape, leading);
   const auto stride2 = leading_strides(img2.shape, leading);
   if (rest1 != rest2 || !stride1 || !stride2) {
@@ -252,7 +252,7 @@ ffi::Error unpack(Op op, const ffi::RemainingArgs& args, const ffi::RemainingRet
   if (out[0].shape.size() < leading_rank) {
     return invalid("results have too few dimensions: " + text(out[0].shape));
   }
-  const Shape leading(out[0].shape.begin(), out[0].shape.begin() + leading_rank);
+  const Dims leading(out[0].shape.begin(), out[0].shape.begin() + leading_rank);
 
   Problem& problem = call->problem;
   if (auto error = get_problem(attributes, img1, img2, leading, &problem);
@@ -264,10 +264,10 @@ ffi::Error unpack(Op op, const ffi::RemainingArgs& args, const ffi::RemainingRet
   const bool last = attributes.channels_last;
   const int64_t c = problem.channels;
   const ffi::DataType wide = *dtype == DType::kF64 ? ffi::F64 : ffi::F32;
-  const Shape planes = last ? joined(leading, {c}) : leading;
-  const Shape words = joined(planes, {kScratchWords});
-  Shape image = joined(leading, {problem.height, problem.width});
-  Shape map = joined(leading, {problem.map_height(), problem.map_width()});
+  const Dims planes = last ? joined(leading, {c}) : leading;
+  const Dims words = joined(planes, {kScratchWords});
+  Dims image = joined(leading, {problem.height, problem.width});
+  Dims map = joined(leading, {problem.map_height(), problem.map_width()});
   if (last) {
     image.push_back(c);
     map.push_back(c);
@@ -275,7 +275,7 @@ ffi::Error unpack(Op op, const ffi::RemainingArgs& args, const ffi::RemainingRet
 
   std::vector<std::pair<ffi::Error, void*>> checked;
   size_t next = 0;
-  auto result = [&](const char* what, ffi::DataType type, const Shape& shape) {
+  auto result = [&](const char* what, ffi::DataType type, const Dims& shape) {
     const Buffer& b = out[next++];
     checked.emplace_back(check(what, b, type, shape), b.data);
     return b.data;
