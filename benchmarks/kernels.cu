@@ -56,7 +56,7 @@ constexpr Size kSizes[] = {
 
 struct Kind {
   const char* name;
-  bool sums, map, cotangent;
+  bool sums, map, weight;
   int gradients;
 };
 
@@ -175,18 +175,20 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
                            (same ? " same" : " valid");
   if (!options.take(name)) return false;
 
-  Problem problem;
-  problem.channels = channels_last ? size.channels : 1;
-  problem.images = channels_last ? size.images : size.images * size.channels;
-  problem.height = size.height;
-  problem.width = size.width;
-  problem.pad_y = problem.pad_x = same ? kRadius : 0;
-  problem.leading.rank = 1;
-  problem.leading.size[0] = problem.images;
-  problem.leading.stride1[0] = problem.leading.stride2[0] = 1;
-  const int64_t pixels = problem.images * problem.image_size();
-  const int64_t map_pixels = problem.images * problem.map_size();
-  problem.scale = 1.0 / map_pixels;
+  Call call;
+  call.dtype = type.dtype;
+  call.channels = channels_last ? size.channels : 1;
+  call.images = channels_last ? size.images : size.images * size.channels;
+  call.height = size.height;
+  call.width = size.width;
+  call.parameters.channels_last = channels_last;
+  call.parameters.pad_y = call.parameters.pad_x = same;
+  call.leading.rank = 1;
+  call.leading.size[0] = call.images;
+  for (auto& stride : call.leading.stride) stride[0] = 1;
+  const int64_t pixels = call.images * call.image_size();
+  const int64_t map_pixels = call.images * call.map_size();
+  call.parameters.scale = 1.0 / map_pixels;
 
   constexpr size_t kRotated = 400u << 20;
   const int sets =
@@ -194,35 +196,29 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
                    : 1 + std::min<int64_t>(63, kRotated / (3 * pixels * type.bytes));
   const Memory img1(pixels * type.bytes, sets), img2(pixels * type.bytes, sets);
   const Memory map(kind.map ? map_pixels * type.bytes : 0, sets);
-  const Memory cotangent(kind.cotangent ? map_pixels * type.bytes : 0, sets);
+  const Memory weight(kind.weight ? map_pixels * type.bytes : 0, sets);
   const Memory grad1(kind.gradients > 0 ? pixels * type.compute_bytes : 0, sets);
   const Memory grad2(kind.gradients > 1 ? pixels * type.compute_bytes : 0, sets);
-  const Memory sums(problem.planes() * sizeof(double), 1);
-  const Memory scratch(problem.planes() * kScratchWords * 4, 1);
+  const Memory sums(kind.sums ? call.planes() * sizeof(double) : 0, 1);
+  const Memory scratch(call.planes() * kScratchWords * 4, 1);
   for (int set = 0; set < sets; ++set) {
     fill(type, img1.of(set), pixels, 0);
     fill(type, img2.of(set), pixels, 1 + set);
-    if (kind.cotangent) fill(type, cotangent.of(set), map_pixels, 99 + set);
+    if (kind.weight) fill(type, weight.of(set), map_pixels, 99 + set);
   }
   check(cudaDeviceSynchronize(), "fill");
 
   const auto launch = [&](int i) {
     const int set = i % sets;
-    const Images images = {type.dtype, img1.of(set), img2.of(set)};
-    void *const g1 = grad1.of(set), *const g2 = grad2.of(set);
-    cudaError_t error;
-    if (kind.map) {
-      error = cuda::ssim_map(stream, problem, images, scratch.of(0), map.of(set));
-    } else if (kind.cotangent) {
-      error = cuda::ssim_map_grad(stream, problem, images, scratch.of(0),
-                                  cotangent.of(set), g1, g2);
-    } else if (kind.gradients) {
-      error = cuda::ssim_sum_grad(stream, problem, images, scratch.of(0), sums.of(0),
-                                  g1, g2);
-    } else {
-      error = cuda::ssim_sum(stream, problem, images, scratch.of(0), sums.of(0));
-    }
-    check(error, name.c_str());
+    call.operand[kImg1] = img1.of(set);
+    call.operand[kImg2] = img2.of(set);
+    call.operand[kWeight] = weight.of(set);
+    call.sums = sums.of(0);
+    call.map = map.of(set);
+    call.grad1 = grad1.of(set);
+    call.grad2 = grad2.of(set);
+    call.scratch = scratch.of(0);
+    check(cuda::run(stream, call), name.c_str());
   };
   if (options.once) {
     launch(0);

@@ -1,4 +1,4 @@
-// SSIM and its derivatives at one map pixel, from four windowed means.
+// SSIM at one map pixel, from four windowed means.
 //
 // Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to
 // structural similarity", IEEE TIP 13(4), 2004, rewritten for the sum and the
@@ -28,6 +28,7 @@
 #define JAX_FUSED_SSIM_COMMON_FORMULA_H_
 
 #include "common/host_device.h"
+#include "common/parameters.h"
 #include "common/window.h"
 
 namespace jax_fused_ssim {
@@ -43,9 +44,9 @@ struct Constants {
 };
 
 template <typename T>
-JFS_HOST_DEVICE Constants<T> constants(double data_range, double k1, double k2) {
-  return {T(data_range), T(outermost_tap<T>() / data_range), T(2 * k1 * k1),
-          T(2 * k2 * k2)};
+JFS_HOST_DEVICE Constants<T> constants(const Parameters& p) {
+  return {T(p.data_range), T(outermost_tap<T>() / p.data_range), T(2 * p.k1 * p.k1),
+          T(2 * p.k2 * p.k2)};
 }
 
 // What was subtracted from s and d: cs and cd.
@@ -86,6 +87,13 @@ struct Moments {
   V s, d, ss, dd;
 };
 
+constexpr int kMoments = 4;
+
+// The window along the rows of the k-th, where columns have the unit window.
+JFS_HOST_DEVICE constexpr Window window_of_moment(int k) {
+  return k < 2 ? Window::kNormal : Window::kUnit;
+}
+
 // A NaN passes, as it does not through fmax.
 template <typename V>
 JFS_HOST_DEVICE V at_least_zero(V v) {
@@ -118,7 +126,7 @@ JFS_HOST_DEVICE float reciprocal(float v) {
 }
 #endif
 
-// What the value and the derivatives have in common.
+// What the value and the derivatives (common/measure.h) have in common.
 template <typename V>
 struct Terms {
   V ms, md, r2, mr, u, w, e;
@@ -140,70 +148,17 @@ struct Terms {
     e = multiply_add(T(-2), w, T(1));
   }
 
-  // (1 - SSIM) / 2, within [0, 1] whatever the rounding, NaN if any moment is.
+  // (1 - SSIM) / 2, but for rounding within [0, 1].
+  JFS_HOST_DEVICE V unbounded_half() const { return multiply_add(u, e, w); }
+
+  // The same within [0, 1], NaN if any moment is.
   template <typename T>
   JFS_HOST_DEVICE V half_dissimilarity(T one) const {
-    const V h = at_least_zero(multiply_add(u, e, w));
+    const V h = at_least_zero(unbounded_half());
     const V bound = V{} + one;
     return h > bound ? bound : h;
   }
 };
-
-template <typename V, typename T>
-JFS_HOST_DEVICE V half_dissimilarity(const Moments<V>& m, const Centre<T>& centre,
-                                     const Constants<T>& c) {
-  return Terms<V>(m, centre, c).half_dissimilarity(T(1));
-}
-
-// Derivatives of SSIM at one map pixel, all divided by kDerivativeScale:
-//     s, d: in E[s] and E[d] with the variances written through E[s^2], E[d^2];
-//     ss, dd: twice the derivative in vs and in vd.
-// With E' the same window over maps that are zero outside the map,
-//     p = E'[s] + s E'[ss],  q = E'[d] + d E'[dd]
-//     d(sum of SSIM)/dx = kDerivativeScale / L (p + q)
-//     d(sum of SSIM)/dy = kDerivativeScale / L (p - q)
-// and where only one gradient is wanted, E'[s + d] is one convolution. From s and d
-// times t the windows give p / t and q / t.
-template <typename V>
-struct Derivatives {
-  V s, d, ss, dd;
-};
-
-constexpr int kDerivativeScale = 4;
-
-// From p / t + q / t and p / t - q / t to the gradients, of `scale` times the sum.
-template <typename T>
-T gradient_factor(double scale, double data_range) {
-  return T(scale * kDerivativeScale * outermost_tap<T>() / data_range);
-}
-
-template <typename V, typename T>
-JFS_HOST_DEVICE Derivatives<V> derivatives(const Moments<V>& m, const Terms<V>& t,
-                                           T one) {
-  const V pr = multiply_add(T(-2), t.u, one) * t.r2;
-  const V ss = pr * t.w;
-  const V dd = multiply_add(pr, t.w, -pr);
-  const V em = t.e * t.mr;
-  const V s = multiply_add(-m.s, ss, em * t.mr * t.ms);
-  const V d = multiply_add(-m.d, dd, em * (t.u - one));
-  return {s, d, ss, dd};
-}
-
-// The same where only one gradient is wanted, with s + d in `sum`.
-template <typename V>
-struct SummedDerivatives {
-  V sum, ss, dd;
-};
-
-template <typename V, typename T>
-JFS_HOST_DEVICE SummedDerivatives<V> summed_derivatives(const Moments<V>& m,
-                                                        const Terms<V>& t, T one) {
-  const V pr = multiply_add(T(-2), t.u, one) * t.r2;
-  const V ss = pr * t.w;
-  const V dd = multiply_add(pr, t.w, -pr);
-  const V both = t.e * t.mr * multiply_add(t.mr, t.ms + t.md, -one);
-  return {multiply_add(-m.d, dd, multiply_add(-m.s, ss, both)), ss, dd};
-}
 
 }  // namespace jax_fused_ssim
 

@@ -35,7 +35,7 @@ Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
     samples[0] = 0;
   }
 
-  const T range = static_cast<T>(work.data_range), middle = range / 2;
+  const T range = static_cast<T>(work.parameters.data_range), middle = range / 2;
   T nearest = middle, least = T(__builtin_inf());
   for (const T sample : samples) {
     const T distance = sample > middle ? sample - middle : middle - sample;
@@ -62,7 +62,7 @@ struct TaskCentres {
   template <typename E>
   static TaskCentres of(const Work& work) {
     TaskCentres centres;
-    const T range = static_cast<T>(work.data_range);
+    const T range = static_cast<T>(work.parameters.data_range);
     for (int64_t c = 0; c < work.channels; ++c) {
       const T x = centre_of<E>(work, work.img1, c),
               y = centre_of<E>(work, work.img2, c);

@@ -1,8 +1,8 @@
 // The two passes of a convolution over folded rows, for one channel of kBatch rows.
 //
-// A batch of output rows needs kBatch + 10 input rows. A ring keeps four batches, of
-// which the last two rows of the oldest are the first that are needed. Vectors of the
-// same column lie together:
+// A batch of output rows needs kBatch + 2 kRadius input rows. A ring keeps as many
+// batches as have them, of which the first kSpare rows of the oldest are not needed.
+// Vectors of the same column lie together:
 //     ring     [batch][column][map][row of the batch]
 //     between  [column][map][row of the batch]
 // so that every offset but the column's is a constant of the code, each batch is one
@@ -24,24 +24,25 @@ namespace JFS_ISA {
 namespace {
 
 constexpr int kBatch = 4;
-constexpr int kRingBatches = 4;
 constexpr int kReach = kBatch + 2 * kRadius;  // input rows of a batch of outputs
+constexpr int kRingBatches = (kReach + kBatch - 1) / kBatch;
+static_assert(kRingBatches == 4);
 constexpr int kSpare = kRingBatches * kBatch - kReach;
 
 // Neighbouring pixels in one step of a horizontal pass: as many as leave registers for
 // the vectors that their windows share.
 constexpr int kOutputs = kRegisters >= 32 ? 4 : 2;
 
-// The weighted sum of 11 vectors.
+// The weighted sum of kWindow vectors.
 template <Window kTaps, typename T>
 JFS_INLINE Vec<T> weighted_sum(const Vec<T>* v) {
-  Vec<T> sum = v[0] + v[10];
+  Vec<T> sum = v[0] + v[kWindow - 1];
   if constexpr (kTaps == Window::kNormal) sum *= normal_tap<T>(0);
-  sum += window_tap<T>(kTaps, 1) * (v[1] + v[9]);
-  sum += window_tap<T>(kTaps, 2) * (v[2] + v[8]);
-  sum += window_tap<T>(kTaps, 3) * (v[3] + v[7]);
-  sum += window_tap<T>(kTaps, 4) * (v[4] + v[6]);
-  return sum + window_tap<T>(kTaps, 5) * v[5];
+  unroll<kRadius - 1>([&](auto i) __attribute__((always_inline)) {
+    constexpr int k = i + 1;
+    sum += window_tap<T>(kTaps, k) * (v[k] + v[kWindow - 1 - k]);
+  });
+  return sum + window_tap<T>(kTaps, kRadius) * v[kRadius];
 }
 
 // Four batches of folded rows of kMaps maps.

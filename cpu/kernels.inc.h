@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "common/formula.h"
+#include "common/measure.h"
 #include "cpu/centre.h"
 #include "cpu/convolve.h"
 #include "cpu/folded.h"
@@ -83,12 +84,11 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
 template <typename T>
 JFS_INLINE void moments_at(const Between<T, kMoments>& between, int64_t column, int row,
                            Moments<Vec<T>>* m) {
-  Vec<T> s[kOutputs], d[kOutputs], ss[kOutputs], dd[kOutputs];
-  horizontal<Window::kNormal>(between, column, 0, row, s);
-  horizontal<Window::kNormal>(between, column, 1, row, d);
-  horizontal<Window::kUnit>(between, column, 2, row, ss);
-  horizontal<Window::kUnit>(between, column, 3, row, dd);
-  for (int k = 0; k < kOutputs; ++k) m[k] = {s[k], d[k], ss[k], dd[k]};
+  Vec<T> v[kMoments][kOutputs];
+  unroll<kMoments>([&](auto k) __attribute__((always_inline)) {
+    horizontal<window_of_moment(k)>(between, column, k, row, v[k]);
+  });
+  for (int i = 0; i < kOutputs; ++i) m[i] = {v[0][i], v[1][i], v[2][i], v[3][i]};
 }
 
 // The value: sums, map or both. Reads 2 images, computes 4 windowed means a pixel.
@@ -101,7 +101,7 @@ struct Value {
   const int64_t first_col = work.cols.begin - kRadius;
   const int64_t out_n = (work.cols.end - work.cols.begin) * work.channels;
   const int64_t in_n = out_n + 2 * kRadius * work.channels;
-  const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
+  const Constants<T> c = constants<T>(work.parameters);
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const Folded<T> folded{in_n, work.channels};
   Arena<T> arena{work.scratch};
@@ -153,22 +153,24 @@ struct Value {
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
-        store(half + at, select(own + at, half_dissimilarity(m[i], centre, c)));
+        store(half + at,
+              select(own + at, Terms<V>(m[i], centre, c).half_dissimilarity(T(1))));
       });
     }
   }
 };
 
-// Gradients in one image or both, of the sum or against a cotangent, and the sums when
-// asked for. Reads 2 images, writes 1 or 2, computes 4 + 3 or 4 + 4 windowed means a
+// Gradients of the sum in one image or both, weighted or not, and the sums when asked
+// for. Reads 2 images, writes 1 or 2, computes 4 + 3 or 4 + 4 windowed means a
 // pixel: stage 1 as in `value`, its derivative maps go through a second ring, stage 2
 // is 10 rows behind the input and finds its own pixels in the oldest rows of the
 // input's ring.
-template <typename E, bool kBoth>
+template <typename E, int kGradients>
 struct Gradient {
   using T = Compute<E>;
   using V = Vec<T>;
-  static constexpr int kMaps = kBoth ? kMaxMaps : 3;
+  using Maps = DerivativeMaps<kGradients>;
+  static constexpr int kMaps = Maps::kCount;
   static_assert(kMaps <= kMoments);  // they share the rows between the passes
 
   const Work& work;
@@ -177,9 +179,9 @@ struct Gradient {
   const int64_t out_n = (work.cols.end - work.cols.begin) * channels;
   const int64_t mid_n = out_n + 2 * kRadius * channels;
   const int64_t in_n = mid_n + 2 * kRadius * channels;
-  const Constants<T> c = constants<T>(work.data_range, work.k1, work.k2);
+  const Constants<T> c = constants<T>(work.parameters);
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
-  const T factor = gradient_factor<T>(work.scale, work.data_range);
+  const T factor = gradient_factor<T>(work.parameters);
   const Folded<T> folded{in_n, channels};
   Arena<T> arena{work.scratch};
   GradientScratch<T, kMaps> scratch{folded, arena};
@@ -220,9 +222,9 @@ struct Gradient {
       inside[k] = row >= work.centre_rows.begin && row < work.centre_rows.end;
       if (!inside[k]) {
         clear_derivatives(k);
-      } else if (work.cotangent) {
-        load_cotangent(work, row, first_col, inside_cols,
-                       reinterpret_cast<E*>(scratch.room), scratch.s);
+      } else if (work.weight) {
+        load_weight(work, row, first_col, inside_cols,
+                    reinterpret_cast<E*>(scratch.room), scratch.s);
         fold(scratch.s, folded, scratch.weight.row(k), kLanes<T>);
       }
     }
@@ -233,10 +235,11 @@ struct Gradient {
         if (!inside[k]) continue;
         const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col - kRadius,
                                channel * folded.length);
-        if (work.cotangent) {
-          derivative_row<true>(next, k, column, centres.of_means[channel]);
+        const auto& centre_of_means = centres.of_means[channel];
+        if (work.weight) {
+          derivative_row<false, true>(next, k, column, centre_of_means);
         } else {
-          derivative_row<false>(next, k, column, centres.of_means[channel]);
+          derivative_row<true, false>(next, k, column, centre_of_means);
         }
       }
     }
@@ -255,7 +258,7 @@ struct Gradient {
     }
   }
 
-  template <bool kWeighted>
+  template <bool kSums, bool kWeighted>
   void derivative_row(const Prefetch<E>& next, int row, int64_t column,
                       const Centre<T>& centre) {
     constexpr int64_t kColumn = Ring<T, kMaps>::kColumn;
@@ -270,26 +273,17 @@ struct Gradient {
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
-        auto put = [&](int map, V v) __attribute__((always_inline)) {
+        const Terms<V> t(m[i], centre, c);
+        if constexpr (kSums) {
+          store(half + at, select(own + at, t.half_dissimilarity(T(1))));
+        }
+        V derivatives[kMaps];
+        Maps::at_pixel(m[i], t, T(1), derivatives);
+        for (int map = 0; map < kMaps; ++map) {
+          V v = derivatives[map];
           if constexpr (kWeighted) v *= load<V>(weight + at);
           store(out + (j + i) * kColumn + map * kBatch * kLanes<T>,
                 select(inside + at, v));
-        };
-        const Terms<V> t(m[i], centre, c);
-        if constexpr (!kWeighted) {
-          store(half + at, select(own + at, t.half_dissimilarity(T(1))));
-        }
-        if constexpr (kBoth) {
-          const Derivatives<V> g = derivatives(m[i], t, T(1));
-          put(0, g.ss);
-          put(1, g.dd);
-          put(2, g.s);
-          put(3, g.d);
-        } else {
-          const SummedDerivatives<V> g = summed_derivatives(m[i], t, T(1));
-          put(0, g.ss);
-          put(1, g.dd);
-          put(2, g.sum);
         }
       });
     }
@@ -304,31 +298,30 @@ struct Gradient {
                                 derivatives_between);
       for (int k = 0; k < rows; ++k) {
         const int64_t part = channel * folded.length * kLanes<T>;
-        const T* const out1 = place(work.grad1, pixel_row + k) + part;
-        const T* const out2 = kBoth ? place(work.grad2, pixel_row + k) + part : nullptr;
-        gradient_row(out1, out2, k, column);
+        const T* out[kGradients];
+        for (int g = 0; g < kGradients; ++g) out[g] = place(g, pixel_row + k) + part;
+        gradient_row(out, k, column);
       }
     }
     for (int k = 0; k < rows; ++k) {
-      put_row(scratch.grad1.row(k), place(work.grad1, pixel_row + k));
-      if constexpr (kBoth) {
-        put_row(scratch.grad2.row(k), place(work.grad2, pixel_row + k));
+      for (int g = 0; g < kGradients; ++g) {
+        put_row(scratch.grad[g].row(k), place(g, pixel_row + k));
       }
     }
   }
 
-  // Fetches into the cache what is to be overwritten at out1 and out2.
-  void gradient_row(const T* out1, const T* out2, int row, int64_t column) {
+  // Fetches into the cache what is to be overwritten at `out`.
+  void gradient_row(const T* const (&out)[kGradients], int row, int64_t column) {
     const RingRows<T, kImages> images(scratch.images);
-    T* const grad1 = scratch.grad1.row(row) + column * kLanes<T>;
-    T* const grad2 = scratch.grad2.row(row) + column * kLanes<T>;
+    T* grad[kGradients];
+    for (int g = 0; g < kGradients; ++g) {
+      grad[g] = scratch.grad[g].row(row) + column * kLanes<T>;
+    }
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
-      V ss[kOutputs], dd[kOutputs], p[kOutputs], q[kOutputs];
-      horizontal<Window::kUnit>(derivatives_between, j, 0, row, ss);
-      horizontal<Window::kUnit>(derivatives_between, j, 1, row, dd);
-      horizontal<Window::kNormal>(derivatives_between, j, 2, row, p);
-      if constexpr (kBoth)
-        horizontal<Window::kNormal>(derivatives_between, j, 3, row, q);
+      V v[kMaps][kOutputs];
+      unroll<kMaps>([&](auto map) __attribute__((always_inline)) {
+        horizontal<Maps::window(map)>(derivatives_between, j, map, row, v[map]);
+      });
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         // The pixel is 10 to the right in the input's rows, maybe some lanes on.
         int64_t pixel = j + i + 2 * kRadius, lane = 0;
@@ -336,21 +329,19 @@ struct Gradient {
         const V s = load<V>(images.at(column + pixel, 0, row) + lane);
         const V d = load<V>(images.at(column + pixel, 1, row) + lane);
         const int64_t at = (j + i) * kLanes<T>;
-        __builtin_prefetch(out1 + at, 1);
-        if constexpr (kBoth) {
-          __builtin_prefetch(out2 + at, 1);
-          const V in_s = p[i] + s * ss[i], in_d = q[i] + d * dd[i];
-          store(grad1 + at, factor * (in_s + in_d));
-          store(grad2 + at, factor * (in_s - in_d));
-        } else {
-          store(grad1 + at, factor * (p[i] + s * ss[i] + d * dd[i]));
+        V means[kMaps], gradients[kGradients];
+        for (int map = 0; map < kMaps; ++map) means[map] = v[map][i];
+        Maps::gradients(means, s, d, factor, gradients);
+        for (int g = 0; g < kGradients; ++g) {
+          __builtin_prefetch(out[g] + at, 1);
+          store(grad[g] + at, gradients[g]);
         }
       });
     }
   }
 
-  T* place(void* image, int64_t row) const {
-    return pixel_at<T>(work, image, row, work.cols.begin, work.width);
+  T* place(int gradient, int64_t row) const {
+    return pixel_at<T>(work, work.grad[gradient], row, work.cols.begin, work.width);
   }
 
   void put_row(const T* row, T* out) {
@@ -366,10 +357,10 @@ void value(const Work& work) {
 
 template <typename E>
 void gradient(const Work& work) {
-  if (work.grad2) {
-    Gradient<E, true>{work}.run();
+  if (work.grad[1]) {
+    Gradient<E, 2>{work}.run();
   } else {
-    Gradient<E, false>{work}.run();
+    Gradient<E, 1>{work}.run();
   }
 }
 

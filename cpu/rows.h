@@ -1,4 +1,4 @@
-// Rows of images, maps, cotangents and gradients: read into rows of the compute type in
+// Rows of images, maps, weights and gradients: read into rows of the compute type in
 // scratch, and written from there. Elements in the order of the image, as far as a task
 // goes.
 
@@ -6,6 +6,7 @@
 #define JAX_FUSED_SSIM_CPU_ROWS_H_
 
 #include "common/formula.h"
+#include "common/measure.h"
 #include "cpu/element.h"
 #include "cpu/simd.h"
 #include "cpu/work.h"
@@ -133,15 +134,15 @@ struct Prefetch {
   }
 };
 
-// The cotangent in a row of the map, `inside` elements of it counted from centre column
+// The weights in a row of the map, `inside` elements of it counted from centre column
 // `col` on.
 template <typename E>
-void load_cotangent(const Work& work, int64_t centre_row, int64_t col, Range inside,
-                    E* room, Compute<E>* out) {
+void load_weight(const Work& work, int64_t centre_row, int64_t col, Range inside,
+                 E* room, Compute<E>* out) {
   using T = Compute<E>;
   using IO = Lanes<E, kLanes<T>>;
   const int64_t count = inside.end - inside.begin;
-  const E* in = pixel_at<E>(work, work.cotangent, centre_row - work.centre_rows.begin,
+  const E* in = pixel_at<E>(work, work.weight, centre_row - work.centre_rows.begin,
                             col + inside.begin / work.channels - work.centre_cols.begin,
                             work.centre_cols.end - work.centre_cols.begin);
   in = gather(work, in, count, room);
@@ -162,7 +163,7 @@ void store_map(const Work& work, int64_t centre_row, const Compute<E>* half, int
   using T = Compute<E>;
   using IO = Lanes<E, kLanes<T>>;
   for (int64_t i = 0; i < n; i += kLanes<T>) {
-    IO::write(room + i, T(1) - T(2) * load<Vec<T>>(half + i));
+    IO::write(room + i, map_value(load<Vec<T>>(half + i), T(1)));
   }
   scatter(work, room, n,
           pixel_at<E>(work, work.map, centre_row - work.centre_rows.begin,

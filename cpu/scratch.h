@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/measure.h"
 #include "cpu/convolve.h"
 #include "cpu/folded.h"
 
@@ -13,9 +14,8 @@ namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
-constexpr int kImages = 2;   // the maps of the input's ring: s and d
-constexpr int kMoments = 4;  // and their squares
-constexpr int kMaxMaps = 4;  // derivatives, for both gradients
+constexpr int kImages = 2;  // the maps of the input's ring: s and d
+constexpr int kMaxMaps = DerivativeMaps<2>::kCount;
 
 static_assert(kOutputs <= kOverrun);
 
@@ -75,7 +75,7 @@ template <typename T, int kMaps>
 struct GradientScratch : Scratch<T> {
   Ring<T, kMaps> maps;
   T* inside;
-  Rows<T> weight, grad1, grad2;
+  Rows<T> weight, grad[2];
 
   GradientScratch(const Folded<T>& folded, Arena<T>& arena)
       : Scratch<T>(folded, arena) {
@@ -83,8 +83,7 @@ struct GradientScratch : Scratch<T> {
     maps = {arena.take(kRingBatches * kMaps * kBatch * row), folded.columns()};
     inside = arena.take(row);
     weight = {arena.take(kBatch * row), row};
-    grad1 = {arena.take(kBatch * row), row};
-    grad2 = {arena.take(kBatch * row), row};
+    for (auto& rows : grad) rows = {arena.take(kBatch * row), row};
   }
 };
 

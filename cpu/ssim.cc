@@ -53,16 +53,22 @@ T* advance(T* p, int64_t bytes) {
   return p ? reinterpret_cast<Byte*>(p) + bytes : nullptr;
 }
 
-// Offsets of the images, in images, for one leading index of the results.
-std::pair<int64_t, int64_t> image_offsets(const Leading& leading, int64_t index) {
-  int64_t offset1 = 0, offset2 = 0;
+struct Offsets {
+  int64_t of[kOperands];
+};
+
+// Where the operands' images and maps of one leading index of the results lie, in
+// images and maps.
+Offsets operand_offsets(const Leading& leading, int64_t index) {
+  Offsets offsets = {};
   for (int k = leading.rank - 1; k >= 0; --k) {
     const int64_t i = index % leading.size[k];
     index /= leading.size[k];
-    offset1 += i * leading.stride1[k];
-    offset2 += i * leading.stride2[k];
+    for (int operand = 0; operand < kOperands; ++operand) {
+      offsets.of[operand] += i * leading.stride[operand][k];
+    }
   }
-  return {offset1, offset2};
+  return offsets;
 }
 
 // Cuts [range) into `parts` nearly equal parts and returns one.
@@ -70,14 +76,6 @@ Range part_of(Range range, int64_t parts, int64_t index) {
   const int64_t n = range.end - range.begin;
   return {range.begin + n * index / parts, range.begin + n * (index + 1) / parts};
 }
-
-struct Outputs {
-  PlaneSum* accumulators = nullptr;
-  void* map = nullptr;
-  const void* cotangent = nullptr;
-  void* grad1 = nullptr;
-  void* grad2 = nullptr;
-};
 
 // Scratch for tasks, as many pieces as run at a time: fresh memory costs page faults.
 class ScratchPool {
@@ -131,30 +129,39 @@ constexpr int64_t kTaskRows = 48;
 // different times and cores differ in speed.
 constexpr int64_t kTasksPerThread = 8;
 
-void run(const Parallel& parallel, const Problem& problem, const Images& images,
-         const Outputs& out) {
-  if (out.accumulators) {
-    std::memset(out.accumulators, 0, problem.planes() * sizeof(PlaneSum));
+void finish_sums(const Call& call) {
+  for (int64_t i = 0; i < call.planes(); ++i) {
+    const double sum = call.parameters.scale * plane_sum_value(call.accumulators()[i]);
+    if (call.dtype == DType::kF64) {
+      static_cast<double*>(call.sums)[i] = sum;
+    } else {
+      static_cast<float*>(call.sums)[i] = static_cast<float>(sum);
+    }
   }
-  const bool gradient = out.grad1 != nullptr;
-  const int type = static_cast<int>(images.dtype);
-  const auto kernel = gradient ? kernels().gradient[type] : kernels().value[type];
-  const Range centre_rows = {kRadius - problem.pad_y,
-                             problem.height - kRadius + problem.pad_y};
-  const Range centre_cols = {kRadius - problem.pad_x,
-                             problem.width - kRadius + problem.pad_x};
-  const Range rows = gradient ? Range{0, problem.height} : centre_rows;
-  const Range cols = gradient ? Range{0, problem.width} : centre_cols;
+}
 
-  const int64_t channel_parts = ceil_div(problem.channels, kMaxChannels);
-  const int64_t most_channels = ceil_div(problem.channels, channel_parts);
+}  // namespace
+
+void run(const Parallel& parallel, const Call& call) {
+  PlaneSum* const accumulators = call.accumulators();
+  if (accumulators) std::memset(accumulators, 0, call.planes() * sizeof(PlaneSum));
+  const bool gradient = call.grad1 != nullptr;
+  const int type = static_cast<int>(call.dtype);
+  const auto kernel = gradient ? kernels().gradient[type] : kernels().value[type];
+  const Range centre_rows = {call.map_y(), call.height - call.map_y()};
+  const Range centre_cols = {call.map_x(), call.width - call.map_x()};
+  const Range rows = gradient ? Range{0, call.height} : centre_rows;
+  const Range cols = gradient ? Range{0, call.width} : centre_cols;
+
+  const int64_t channel_parts = ceil_div(call.channels, kMaxChannels);
+  const int64_t most_channels = ceil_div(call.channels, channel_parts);
   const int64_t halo = (gradient ? 4 : 2) * kRadius;
-  const int64_t col_elements = std::max<int64_t>(
-      kTaskBytes / compute_bytes(images.dtype), 4 * halo * most_channels);
+  const int64_t col_elements = std::max<int64_t>(kTaskBytes / compute_bytes(call.dtype),
+                                                 4 * halo * most_channels);
   const int64_t col_parts =
       ceil_div((cols.end - cols.begin) * most_channels, col_elements);
   const int64_t threads = std::max<int64_t>(parallel.threads(), 1);
-  const int64_t strips = problem.images * channel_parts * col_parts;
+  const int64_t strips = call.images * channel_parts * col_parts;
   const int64_t row_parts =
       std::clamp<int64_t>(ceil_div(kTasksPerThread * threads, strips), 1,
                           std::max<int64_t>((rows.end - rows.begin) / kTaskRows, 1));
@@ -163,8 +170,8 @@ void run(const Parallel& parallel, const Problem& problem, const Images& images,
       gradient ? kernels().gradient_scratch[type] : kernels().value_scratch[type];
   const int64_t widest = ceil_div(cols.end - cols.begin, col_parts) + halo;
   ScratchPool pool(scratch_bytes(widest * most_channels, most_channels));
-  const int64_t in_bytes = element_bytes(images.dtype);
-  const int64_t grad_bytes = compute_bytes(images.dtype);
+  const int64_t in_bytes = element_bytes(call.dtype);
+  const int64_t grad_bytes = compute_bytes(call.dtype);
 
   std::mutex adding;
   parallel.run(strips * row_parts, [&](int64_t task) {
@@ -172,92 +179,43 @@ void run(const Parallel& parallel, const Problem& problem, const Images& images,
     const int64_t col_part = task / row_parts % col_parts;
     const int64_t channel_part = task / row_parts / col_parts % channel_parts;
     const int64_t image = task / row_parts / col_parts / channel_parts;
-    const auto [offset1, offset2] = image_offsets(problem.leading, image);
-    const Range channels = part_of({0, problem.channels}, channel_parts, channel_part);
-    const int64_t pixels = problem.image_size();
-    const int64_t map_bytes = (image * problem.map_size() + channels.begin) * in_bytes;
+    const Offsets offsets = operand_offsets(call.leading, image);
+    const Range channels = part_of({0, call.channels}, channel_parts, channel_part);
+    const auto operand = [&](int k) {
+      const int64_t at = offsets.of[k] * call.operand_size(k) + channels.begin;
+      return advance(call.operand[k], at * in_bytes);
+    };
+    const int64_t map_at = image * call.map_size() + channels.begin;
+    const int64_t grad_at = image * call.image_size() + channels.begin;
 
     Work work = {};
-    work.img1 = advance(images.img1, (offset1 * pixels + channels.begin) * in_bytes);
-    work.img2 = advance(images.img2, (offset2 * pixels + channels.begin) * in_bytes);
-    work.height = problem.height;
-    work.width = problem.width;
+    work.img1 = operand(kImg1);
+    work.img2 = operand(kImg2);
+    work.weight = operand(kWeight);
+    work.height = call.height;
+    work.width = call.width;
     work.channels = channels.end - channels.begin;
-    work.pixel_stride = problem.channels;
-    work.data_range = problem.data_range;
-    work.k1 = problem.k1;
-    work.k2 = problem.k2;
+    work.pixel_stride = call.channels;
+    work.parameters = call.parameters;
     work.centre_rows = centre_rows;
     work.centre_cols = centre_cols;
     work.rows = part_of(rows, row_parts, row_part);
     work.cols = part_of(cols, col_parts, col_part);
-    work.map = advance(out.map, map_bytes);
-    work.cotangent = advance(out.cotangent, map_bytes);
-    work.scale = out.cotangent ? 1 : problem.scale;
-    work.grad1 = advance(out.grad1, (image * pixels + channels.begin) * grad_bytes);
-    work.grad2 = advance(out.grad2, (image * pixels + channels.begin) * grad_bytes);
+    work.map = advance(call.map, map_at * in_bytes);
+    work.grad[0] = advance(call.grad1, grad_at * grad_bytes);
+    work.grad[1] = advance(call.grad2, grad_at * grad_bytes);
     const ScratchPool::Lease scratch(pool);
     work.scratch = scratch.memory();
     PlaneSum sums[kMaxChannels] = {};
-    work.sums = out.accumulators ? sums : nullptr;
+    work.sums = accumulators ? sums : nullptr;
     kernel(work);
-    if (!out.accumulators) return;
+    if (!accumulators) return;
     const std::lock_guard<std::mutex> lock(adding);
     for (int64_t c = channels.begin; c < channels.end; ++c) {
-      plane_sum_add(out.accumulators[image * problem.channels + c],
-                    sums[c - channels.begin]);
+      plane_sum_add(accumulators[image * call.channels + c], sums[c - channels.begin]);
     }
   });
-}
-
-void finish_sums(const Problem& problem, DType dtype, const PlaneSum* accumulators,
-                 void* sums) {
-  for (int64_t i = 0; i < problem.planes(); ++i) {
-    const double sum = problem.scale * plane_sum_value(accumulators[i]);
-    if (dtype == DType::kF64) {
-      static_cast<double*>(sums)[i] = sum;
-    } else {
-      static_cast<float*>(sums)[i] = static_cast<float>(sum);
-    }
-  }
-}
-
-}  // namespace
-
-void ssim_sum(const Parallel& parallel, const Problem& problem, const Images& images,
-              PlaneSum* accumulators, void* sums) {
-  Outputs out;
-  out.accumulators = accumulators;
-  run(parallel, problem, images, out);
-  finish_sums(problem, images.dtype, accumulators, sums);
-}
-
-void ssim_sum_grad(const Parallel& parallel, const Problem& problem,
-                   const Images& images, PlaneSum* accumulators, void* sums,
-                   void* grad1, void* grad2) {
-  Outputs out;
-  out.accumulators = accumulators;
-  out.grad1 = grad1;
-  out.grad2 = grad2;
-  run(parallel, problem, images, out);
-  finish_sums(problem, images.dtype, accumulators, sums);
-}
-
-void ssim_map(const Parallel& parallel, const Problem& problem, const Images& images,
-              void* map) {
-  Outputs out;
-  out.map = map;
-  run(parallel, problem, images, out);
-}
-
-void ssim_map_grad(const Parallel& parallel, const Problem& problem,
-                   const Images& images, const void* cotangent, void* grad1,
-                   void* grad2) {
-  Outputs out;
-  out.cotangent = cotangent;
-  out.grad1 = grad1;
-  out.grad2 = grad2;
-  run(parallel, problem, images, out);
+  if (accumulators) finish_sums(call);
 }
 
 const char* instruction_set() { return kernels().name; }

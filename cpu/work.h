@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/parameters.h"
 #include "common/plane_sum.h"
 #include "common/window.h"
 
@@ -23,7 +24,7 @@ struct Work {
   const void* img1;
   const void* img2;
   int64_t height, width, channels, pixel_stride;
-  double data_range, k1, k2;
+  Parameters parameters;
 
   // The image rows and columns on which a map pixel is centred.
   Range centre_rows, centre_cols;
@@ -35,12 +36,10 @@ struct Work {
   PlaneSum* sums;
   void* map;
 
-  // For the gradients alone: null cotangent means 1 everywhere, null grad2 not asked
-  // for.
-  const void* cotangent;
-  double scale;
-  void* grad1;
-  void* grad2;
+  // For the gradients alone: a null weight is 1 everywhere, the second gradient may be
+  // null.
+  const void* weight;
+  void* grad[2];
 
   // Aligned to kScratchAlignment, of any content that is initialised.
   void* scratch;

@@ -55,12 +55,6 @@ __device__ __forceinline__ void convolve_down(const T (&in)[kOut + 2 * kRadius],
   for (int i = 0; i < kOut; ++i) out[i] += in[i + kWindow - 1];
 }
 
-// The window along a row of derivatives (common/formula.h), which are kept in this
-// order: in E[s], or the sum of that in E[s] and that in E[d]; ss; dd; in E[d].
-JFS_HOST_DEVICE constexpr Window window_of_derivative(int map) {
-  return map == 1 || map == 2 ? Window::kUnit : Window::kNormal;
-}
-
 template <typename T>
 struct PairOf;
 template <>

@@ -1,35 +1,65 @@
-// From a request to the arguments that the kernels have in common.
+// What every kernel is given, and how a call fills it.
 
 #ifndef JAX_FUSED_SSIM_CUDA_JOB_CUH_
 #define JAX_FUSED_SSIM_CUDA_JOB_CUH_
 
+#include "common/call.h"
 #include "common/formula.h"
-#include "common/window.h"
-#include "cuda/leading.cuh"
-#include "cuda/request.h"
+#include "common/measure.h"
+#include "common/plane_sum.h"
+#include "cuda/element.cuh"
 
 namespace jax_fused_ssim::cuda {
 
-// Fills what a TileJob and a StripJob both have under one name, but for the sizes.
-template <typename Job>
-void fill_job(Job& job, const Request& request) {
-  const Problem& problem = request.problem;
-  job.img1 = static_cast<decltype(job.img1)>(request.img1);
-  job.img2 = static_cast<decltype(job.img2)>(request.img2);
-  job.cotangent = static_cast<decltype(job.cotangent)>(request.cotangent);
-  job.accumulators = request.accumulators;
-  job.map = static_cast<decltype(job.map)>(request.map);
-  job.grad1 = static_cast<decltype(job.grad1)>(request.grad1);
-  job.grad2 = static_cast<decltype(job.grad2)>(request.grad2);
-  job.leading = in_elements(problem);
-  job.map_y = kRadius - problem.pad_y;
-  job.map_x = kRadius - problem.pad_x;
+template <typename Element_>
+struct Job {
+  using Element = Element_;
+  using T = Compute<Element>;
 
-  using T = decltype(job.gradient_factor);
-  job.constants = constants<T>(problem.data_range, problem.k1, problem.k2);
-  const double scale = request.cotangent ? 1 : problem.scale;
-  job.gradient_factor = gradient_factor<T>(scale, problem.data_range);
-}
+  const Element* img1;
+  const Element* img2;
+  const Element* weight;  // null: 1 everywhere
+  // Null: not wanted.
+  PlaneSum* accumulators;
+  Element* map;
+  T* grad1;
+  T* grad2;
+
+  Leading leading;   // rank at least 1, strides in elements
+  int map_y, map_x;  // image pixel that map pixel (0, 0) is centred on
+  Constants<T> constants;
+  T gradient_factor;
+
+  Job() = default;
+  explicit Job(const Call& call)
+      : img1(static_cast<const Element*>(call.operand[kImg1])),
+        img2(static_cast<const Element*>(call.operand[kImg2])),
+        weight(static_cast<const Element*>(call.operand[kWeight])),
+        accumulators(call.accumulators()),
+        map(static_cast<Element*>(call.map)),
+        grad1(static_cast<T*>(call.grad1)),
+        grad2(static_cast<T*>(call.grad2)),
+        leading(in_elements(call)),
+        map_y(call.map_y()),
+        map_x(call.map_x()),
+        constants(jax_fused_ssim::constants<T>(call.parameters)),
+        gradient_factor(jax_fused_ssim::gradient_factor<T>(call.parameters)) {}
+
+ private:
+  static Leading in_elements(const Call& call) {
+    Leading leading = call.leading;
+    if (leading.rank == 0) {
+      leading.rank = 1;
+      leading.size[0] = 1;
+    }
+    for (int k = 0; k < kOperands; ++k) {
+      for (int i = 0; i < leading.rank; ++i) {
+        leading.stride[k][i] *= call.operand_size(k);
+      }
+    }
+    return leading;
+  }
+};
 
 }  // namespace jax_fused_ssim::cuda
 

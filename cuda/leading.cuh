@@ -1,4 +1,4 @@
-// Where the images of one leading index of the results lie.
+// Where what each operand has for one leading index of the results lies.
 
 #ifndef JAX_FUSED_SSIM_CUDA_LEADING_CUH_
 #define JAX_FUSED_SSIM_CUDA_LEADING_CUH_
@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "common/problem.h"
+#include "common/call.h"
 
 namespace jax_fused_ssim::cuda {
 
@@ -27,37 +27,24 @@ __device__ __forceinline__ int64_t take_index(uint64_t& n, int64_t d) {
 }
 
 struct ImageOffsets {
-  int64_t img1, img2;
+  int64_t of[kOperands];
 };
 
 // `leading` has at least one dimension; the offsets are in the units of its strides.
 __device__ __forceinline__ ImageOffsets image_offsets(const Leading& leading,
                                                       int64_t image) {
-  ImageOffsets offset = {0, 0};
+  ImageOffsets offset = {};
   uint64_t rest = static_cast<uint64_t>(image);
+  const auto add = [&](int k, int64_t i) {
+#pragma unroll
+    for (int operand = 0; operand < kOperands; ++operand) {
+      offset.of[operand] += i * leading.stride[operand][k];
+    }
+  };
 #pragma unroll 1
-  for (int k = leading.rank - 1; k > 0; --k) {
-    const int64_t i = take_index(rest, leading.size[k]);
-    offset.img1 += i * leading.stride1[k];
-    offset.img2 += i * leading.stride2[k];
-  }
-  offset.img1 += static_cast<int64_t>(rest) * leading.stride1[0];
-  offset.img2 += static_cast<int64_t>(rest) * leading.stride2[0];
+  for (int k = leading.rank - 1; k > 0; --k) add(k, take_index(rest, leading.size[k]));
+  add(0, static_cast<int64_t>(rest));
   return offset;
-}
-
-// The leading dimensions with strides in elements, and at least one.
-inline Leading in_elements(const Problem& problem) {
-  Leading leading = problem.leading;
-  if (leading.rank == 0) {
-    leading.rank = 1;
-    leading.size[0] = 1;
-  }
-  for (int i = 0; i < leading.rank; ++i) {
-    leading.stride1[i] *= problem.image_size();
-    leading.stride2[i] *= problem.image_size();
-  }
-  return leading;
 }
 
 }  // namespace jax_fused_ssim::cuda

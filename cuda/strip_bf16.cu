@@ -2,8 +2,8 @@
 
 namespace jax_fused_ssim::cuda {
 
-template Fit strip_fit<__nv_bfloat16>(const Request&, const Device&);
+template Fit strip_fit<__nv_bfloat16>(const Call&, const Device&);
 template cudaError_t launch_strip<__nv_bfloat16>(cudaStream_t, const Device&,
-                                                 const Request&);
+                                                 const Call&);
 
 }  // namespace jax_fused_ssim::cuda

@@ -35,8 +35,8 @@ __global__ void prepare_kernel(const __grid_constant__ StripJob<Element> job) {
     uint64_t image = static_cast<uint64_t>(plane);
     const int64_t channel = take_index(image, job.channels);
     const ImageOffsets at = image_offsets(job.leading, static_cast<int64_t>(image));
-    const float sample =
-        load_sample(job, job.img1 + at.img1 + channel, job.img2 + at.img2 + channel);
+    const float sample = load_sample(job, job.img1 + at.of[kImg1] + channel,
+                                     job.img2 + at.of[kImg2] + channel);
     const float2 centres = centres_of_samples(sample, job.constants);
     if (threadIdx.x % 32 == 0) {
       job.centres[plane] = centres;
@@ -73,8 +73,6 @@ template <typename Element>
 __device__ __forceinline__ float2 offsets_of_pixel(const StripJob<Element>& job,
                                                    const Place& strip, int pixel,
                                                    int channel) {
-  constexpr int kHalfGap = 2 * kGroup;
-  static_assert(kRadius <= kHalfGap, "");
   const int nth = job.pitch.divide(strip.column + pixel + kHalfGap);
   return offsets_of<float>(centres_of(job, strip, nth, channel));
 }

@@ -2,7 +2,7 @@
 
 namespace jax_fused_ssim::cuda {
 
-template Fit strip_fit<__half>(const Request&, const Device&);
-template cudaError_t launch_strip<__half>(cudaStream_t, const Device&, const Request&);
+template Fit strip_fit<__half>(const Call&, const Device&);
+template cudaError_t launch_strip<__half>(cudaStream_t, const Device&, const Call&);
 
 }  // namespace jax_fused_ssim::cuda

@@ -2,7 +2,7 @@
 
 namespace jax_fused_ssim::cuda {
 
-template Fit strip_fit<float>(const Request&, const Device&);
-template cudaError_t launch_strip<float>(cudaStream_t, const Device&, const Request&);
+template Fit strip_fit<float>(const Call&, const Device&);
+template cudaError_t launch_strip<float>(cudaStream_t, const Device&, const Call&);
 
 }  // namespace jax_fused_ssim::cuda

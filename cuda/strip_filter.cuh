@@ -1,11 +1,11 @@
 // The window in a thread that owns four neighbouring columns and sees the rows one by
 // one, from the top: along the row from a stretch of shared memory, down the columns in
-// transposed form, a partial sum for every output that a row contributes to. Which
-// window along the row: common/formula.h.
+// transposed form, a partial sum for every output that a row contributes to.
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_FILTER_CUH_
 #define JAX_FUSED_SSIM_CUDA_STRIP_FILTER_CUH_
 
+#include "common/formula.h"
 #include "common/window.h"
 #include "cuda/convolve.cuh"
 
@@ -14,32 +14,26 @@ namespace jax_fused_ssim::cuda {
 constexpr int kGroup = 4;                     // columns a thread owns
 constexpr int kReach = kGroup + 2 * kRadius;  // columns it reads for them
 
+constexpr int whole_groups(int columns) {
+  return (columns + kGroup - 1) / kGroup * kGroup;
+}
+
 // kReach floats from `from` on, which is kPast floats past a multiple of 16 bytes.
-template <int kPast>
+template <int kPast, int kFrom = 0>
 __device__ __forceinline__ void load_reach(const float* from, float (&to)[kReach]) {
-  int i = 0;
-  const auto one = [&] {
-    to[i] = from[i];
-    i += 1;
-  };
-  const auto two = [&] {
-    const float2 v = *reinterpret_cast<const float2*>(from + i);
-    to[i] = v.x, to[i + 1] = v.y;
-    i += 2;
-  };
-  const auto four = [&] {
+  constexpr int i = kFrom, kLeft = kReach - i;
+  if constexpr ((kPast + i) % 4 == 0 && kLeft >= 4) {
     const float4 v = *reinterpret_cast<const float4*>(from + i);
     to[i] = v.x, to[i + 1] = v.y, to[i + 2] = v.z, to[i + 3] = v.w;
-    i += 4;
-  };
-  static_assert(kPast == 0 || kPast == 2 || kPast == 3, "");
-  if constexpr (kPast == 3) one();
-  if constexpr (kPast == 2) two();
-  four();
-  four();
-  four();
-  if constexpr (kPast == 0) two();
-  if constexpr (kPast == 3) one();
+    load_reach<kPast, i + 4>(from, to);
+  } else if constexpr ((kPast + i) % 2 == 0 && kLeft >= 2) {
+    const float2 v = *reinterpret_cast<const float2*>(from + i);
+    to[i] = v.x, to[i + 1] = v.y;
+    load_reach<kPast, i + 2>(from, to);
+  } else if constexpr (kLeft >= 1) {
+    to[i] = from[i];
+    load_reach<kPast, i + 1>(from, to);
+  }
 }
 
 __device__ __forceinline__ void store_group(float* to, const float (&v)[kGroup]) {
@@ -57,8 +51,9 @@ class ColumnFilter {
   }
 
   // Takes a row and gives the output centred kRadius rows above it. It holds nothing of
-  // rows more than 10 above, so it need not be cleared: an output is right once 11 rows
-  // went in. The shift to the next row is in the destination of the multiply-add.
+  // rows more than 2 kRadius above, so it need not be cleared: an output is right once
+  // kWindow rows went in. The shift to the next row is in the destination of the
+  // multiply-add.
   __device__ __forceinline__ void push(const float (&row)[kGroup],
                                        float (&out)[kGroup]) {
 #pragma unroll
@@ -104,7 +99,7 @@ class MomentsFilter {
  public:
   __device__ __forceinline__ void clear() {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) filters_[k].clear();
+    for (int k = 0; k < kMoments; ++k) filters_[k].clear();
   }
 
   // `s` is the thread's reach; `d` where that of d begins in the row, kPast floats past
@@ -112,26 +107,26 @@ class MomentsFilter {
   // with kLate behind the first window.
   template <int kPast, bool kLate, typename Between>
   __device__ __forceinline__ void push(const float (&s)[kReach], const float* d,
-                                       float (&out)[4][kGroup],
+                                       float (&out)[kMoments][kGroup],
                                        const Between& between) {
     float v[2][kReach];
 #pragma unroll
     for (int i = 0; i < kReach; ++i) v[0][i] = s[i];
     load_reach<kPast>(d, v[1]);
     if constexpr (!kLate) between();
-    filters_[0].push_reach(Window::kNormal, v[0], out[0]);
+    filters_[0].push_reach(window_of_moment(0), v[0], out[0]);
     if constexpr (kLate) between();
-    filters_[1].push_reach(Window::kNormal, v[1], out[1]);
+    filters_[1].push_reach(window_of_moment(1), v[1], out[1]);
 #pragma unroll
     for (int k = 0; k < 2; ++k) {
 #pragma unroll
       for (int i = 0; i < kReach; ++i) v[k][i] *= v[k][i];
-      filters_[2 + k].push_reach(Window::kUnit, v[k], out[2 + k]);
+      filters_[2 + k].push_reach(window_of_moment(2 + k), v[k], out[2 + k]);
     }
   }
 
  private:
-  ColumnFilter filters_[4];
+  ColumnFilter filters_[kMoments];
 };
 
 }  // namespace jax_fused_ssim::cuda

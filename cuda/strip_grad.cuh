@@ -1,4 +1,5 @@
-// Gradients of SSIM along strips, of its sum or against a cotangent, in one pass.
+// Gradients of the sum of SSIM along strips, weighted or not, and the sum itself, in
+// one pass.
 //
 // A block walks down one or two strips of the virtual row (cuda/strip_job.cuh), two
 // rows a step. Half of its threads are in stage 1: they compute the map, add it up, and
@@ -10,7 +11,7 @@
 // and the two keep a multiprocessor's quarters busy together, one warp of each on each.
 //
 // Global traffic a pixel of float32: 8 bytes in, 4 out for each gradient, 4 in for a
-// cotangent. Arithmetic: 143 fused multiply-adds, 164 for both gradients. Computed
+// weight. Arithmetic: 143 fused multiply-adds, 164 for both gradients. Computed
 // twice: 12 columns of a strip, and 20 rows at the top of a range.
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_GRAD_CUH_
@@ -22,13 +23,14 @@
 #include <type_traits>
 
 #include "common/formula.h"
+#include "common/measure.h"
 #include "cuda/predicated.cuh"
 #include "cuda/strip_centre.cuh"
-#include "cuda/strip_cotangent.cuh"
 #include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_load.cuh"
 #include "cuda/strip_store.cuh"
+#include "cuda/strip_weight.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -40,24 +42,31 @@ __global__ void strip_grad_kernel(
 // the first of the strip's row: stage 1 has the 4 of group g from kMapAt + 4 g on, for
 // which it reads from 5 before; stage 2 has those from kOutAt + 4 g on, of all groups
 // but the last kLost. kTuning: cuda/strip_tuning.cuh.
-template <typename Loader_, int kGradients_, bool kCotangent_, unsigned kTuning_>
+template <typename Loader_, int kGradients_, bool kSums_, bool kWeighted_,
+          unsigned kTuning_>
 struct GradStrip {
   using Loader = Loader_;
   static constexpr int kGradients = kGradients_;
-  static constexpr bool kCotangent = kCotangent_;
+  static constexpr bool kSums = kSums_;
+  static constexpr bool kWeighted = kWeighted_;
+  static_assert(!(kSums && kWeighted), "sums count all pixels alike");
   static constexpr int kThreads = Loader::kThreads;  // of a stage
   static constexpr int kStrips = 128 / kThreads;     // of a block
   static constexpr int kBlockThreads = 2 * 128;
   static constexpr int kBlocks = 1;  // on a multiprocessor
 
-  static constexpr int kMapAt = 7;
-  static constexpr int kOutAt = kMapAt + kRadius;
+  static constexpr int kOutAt = whole_groups(2 * kRadius);
+  static constexpr int kMapAt = kOutAt - kRadius;
   static constexpr int kPast = (kMapAt - kRadius) % 4;
-  static constexpr int kLost = 3;
+  static constexpr int kLost = whole_groups(2 * kRadius) / kGroup;
+  // The map pixels that a strip counts are those of the groups from kFirstCounted on,
+  // as many as it has of the gradient: they begin kCountedBefore pixels before these.
+  static constexpr int kFirstCounted = kRadius / kGroup;
+  static constexpr int kCountedBefore = kRadius % kGroup;
+  static_assert(kOutAt == 12 && kMapAt == 7 && kLost == 3, "");
+  static_assert(kFirstCounted == 1 && kCountedBefore == 1, "");
   static constexpr bool kWritesImage = true;
   static constexpr int kHaloRows = 4 * kRadius;
-  static_assert(kOutAt % 4 == 0 && kMapAt - kRadius >= 0,
-                "gradients are stored in fours");
 
   // Stage 2 takes the derivatives a step late. It needs s and d of the row 10 above:
   // for one gradient it has the registers to read them a step early, before that row is
@@ -70,8 +79,9 @@ struct GradStrip {
 
   // Derivatives: two steps of rows, and at the end of a row zeros for what lies above
   // and below the map.
-  static constexpr int kMaps = 2 + kGradients;
-  static constexpr int kZeros = 16;
+  using Maps = DerivativeMaps<kGradients>;
+  static constexpr int kMaps = Maps::kCount;
+  static constexpr int kZeros = whole_groups(kReach);
   static constexpr int kMapPitch = Loader::kPitch + kZeros;
   static constexpr int kMapRow = kMaps * kMapPitch;
   static constexpr int kMapStep = kStepRows * kMapRow;
@@ -104,11 +114,10 @@ struct GradStrip {
   static JFS_HOST_DEVICE int64_t first_pixel(int64_t strip, int columns) {
     return strip * (columns - kGroup * kLost) - kOutAt;
   }
-  // Strips for the first `pixels` of the virtual row. The map pixels that a strip
-  // counts begin, and end, one before the gradients it writes.
+  // Strips for the first `pixels` of the virtual row.
   static int64_t strips(int64_t pixels, int columns) {
     const int own = columns - kGroup * kLost;
-    return (pixels + 1 + own - 1) / own;
+    return (pixels + kCountedBefore + own - 1) / own;
   }
   static auto kernel() { return strip_grad_kernel<GradStrip>; }
 };
@@ -171,7 +180,6 @@ template <typename Strip>
 __device__ __forceinline__ void stage1(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
   using Loader = typename Strip::Loader;
-  constexpr bool kSums = !Strip::kCotangent;
   const MapGroup at(job, p.origin, Strip::kMapAt + kGroup * p.group);
   float c1[kGroup], c2[kGroup];
 #pragma unroll
@@ -182,15 +190,16 @@ __device__ __forceinline__ void stage1(
     pin(c1[i]);
     pin(c2[i]);
   }
-  // Each map pixel counts in the one strip that has it in groups 1 to groups - kLost.
-  const bool counted = p.group >= 1 && p.group <= job.groups - Strip::kLost;
+  // Each map pixel counts in one strip.
+  const int counted_group = p.group - Strip::kFirstCounted;
+  const bool counted = counted_group >= 0 && counted_group < job.groups - Strip::kLost;
   float quanta = counted ? kPixelQuanta : 0;
   pin(quanta);
   const int count_begin = p.begin > job.map_y ? p.begin : job.map_y;
   const int map_end = job.map_y + job.map_height;
   RowSpan rows(p.first_map_row(), count_begin, p.end < map_end ? p.end : map_end);
 
-  std::conditional_t<Strip::kCotangent, Cotangents<Loader>, Nothing> cotangents(
+  std::conditional_t<Strip::kWeighted, Weights<Loader>, Nothing> weights(
       job, p.first_map_row(), p.group, p.channel, at);
 
   MomentsFilter filter;
@@ -221,7 +230,7 @@ __device__ __forceinline__ void stage1(
     load_reach<Strip::kPast>(row(0), s);
 #pragma unroll
     for (int r = 0; r < kStepRows; ++r) {
-      float means[4][kGroup];
+      float means[kMoments][kGroup];
       filter.push<Strip::kPast, false>(s, row(r) + Loader::kPitch, means, Nothing());
 
       float v[Strip::kMaps][kGroup];
@@ -230,22 +239,19 @@ __device__ __forceinline__ void stage1(
         const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
         const Constants<float> c = {0, 0, c1[i], c2[i]};
         const Terms<float> terms(m, centre, c);
-        if constexpr (kSums) sum.add(i, terms, quanta);
-        if constexpr (Strip::kGradients == 1) {
-          const auto g = summed_derivatives(m, terms, 1.0f);
-          v[0][i] = g.sum, v[1][i] = g.ss, v[2][i] = g.dd;
-        } else {
-          const auto g = derivatives(m, terms, 1.0f);
-          v[0][i] = g.s, v[1][i] = g.ss, v[2][i] = g.dd, v[3][i] = g.d;
-        }
+        if constexpr (Strip::kSums) sum.add(i, terms, quanta);
+        float maps[Strip::kMaps];
+        Strip::Maps::at_pixel(m, terms, 1.0f, maps);
+#pragma unroll
+        for (int k = 0; k < Strip::kMaps; ++k) v[k][i] = maps[k];
       }
-      if constexpr (kSums) {
+      if constexpr (Strip::kSums) {
         sum.end_row(rows.holds());
         rows.at += 1;
       }
       float* const to =
           reinterpret_cast<float*>(maps + map_at.offset) + r * Strip::kMapRow;
-      if constexpr (Strip::kCotangent) cotangents.apply(job, r, v);
+      if constexpr (Strip::kWeighted) weights.apply(job, r, v);
       // Before the stores, which it would wait for.
       if (r + 1 < kStepRows) load_reach<Strip::kPast>(row(r + 1), s);
 #pragma unroll
@@ -256,11 +262,9 @@ __device__ __forceinline__ void stage1(
     map_at.advance();
   }
   if constexpr (Strip::kStagedBytes > 0) meet<Strip>(p.strip);
-  if constexpr (kSums) {
-    if (job.accumulators) {
-      const bool any = counted && at.holds_any(job);
-      sum.flush(job.accumulators, any ? at.image * job.channels + p.channel : -1);
-    }
+  if constexpr (Strip::kSums) {
+    const bool any = counted && at.holds_any(job);
+    sum.flush(job.accumulators, any ? at.image * job.channels + p.channel : -1);
   }
 }
 
@@ -325,40 +329,34 @@ __device__ __forceinline__ void stage2(
   for (int step = kWarmUp; step < p.steps; ++step) {
     meet<Strip>(p.strip);
     loading.copy(job);
-#pragma unroll
-    for (int r = 0; r < kStepRows; ++r) {
+    for_rows_of_step<kEarly>([&](auto row_of_step) {
+      const int r = row_of_step;
       if (r == 1) gradients.store_last_step(job);
       if (r == 0 || !kEarly) begin_row(r);
       loading.write(job, r, row);
       float e[Strip::kMaps][kGroup];
-      filters[0].push_reach(window_of_derivative(0), first, e[0]);
+      filters[0].push_reach(Strip::Maps::window(0), first, e[0]);
 #pragma unroll
       for (int k = 1; k < Strip::kMaps; ++k) {
         float reach[kReach];
         load_reach<0>(map_row(r) + k * Strip::kMapPitch, reach);
-        filters[k].push_reach(window_of_derivative(k), reach, e[k]);
+        filters[k].push_reach(Strip::Maps::window(k), reach, e[k]);
       }
       if constexpr (!Strip::kReadsOwnEarly) read_own(r);
-      float g1[kGroup], g2[kGroup];
+      float g[Strip::kGradients][kGroup];
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
-        const float half1 = fma(s[r][i], e[1][i], e[0][i]);
-        if constexpr (Strip::kGradients == 1) {
-          g1[i] = job.gradient_factor * fma(d[r][i], e[2][i], half1);
-        } else {
-          const float half2 = fma(d[r][i], e[2][i], e[3][i]);
-          g1[i] = job.gradient_factor * (half1 + half2);
-          g2[i] = job.gradient_factor * (half1 - half2);
-        }
+        float means[Strip::kMaps], of_pixel[Strip::kGradients];
+#pragma unroll
+        for (int k = 0; k < Strip::kMaps; ++k) means[k] = e[k][i];
+        Strip::Maps::gradients(means, s[r][i], d[r][i], job.gradient_factor, of_pixel);
+#pragma unroll
+        for (int k = 0; k < Strip::kGradients; ++k) g[k][i] = of_pixel[k];
       }
       if constexpr (Strip::kReadsOwnEarly) read_own(r);
       if (kEarly && r + 1 < kStepRows) begin_row(r + 1);
-      if constexpr (Strip::kGradients == 1) {
-        gradients.put(job, r, g1);
-      } else {
-        gradients.put(job, r, g1, g2);
-      }
-    }
+      gradients.put(job, r, g);
+    });
     gradients.end_step();
     map_rows.at += kStepRows;
     own_at.advance();

@@ -19,7 +19,7 @@
 
 #include "common/formula.h"
 #include "common/plane_sum.h"
-#include "common/problem.h"
+#include "cuda/job.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/leading.cuh"
 #include "cuda/strip_filter.cuh"
@@ -28,6 +28,30 @@ namespace jax_fused_ssim::cuda {
 
 // Rows from one barrier to the next.
 constexpr int kStepRows = 2;
+
+// Half of the gap between two images: pixels that the windows of one of them see, in
+// whole groups.
+constexpr int kHalfGap = whole_groups(kRadius);
+static_assert(kHalfGap == 8, "");
+
+template <int kRow>
+struct RowOfStep {
+  __device__ __forceinline__ constexpr operator int() const { return kRow; }
+};
+
+// Calls `f` with each row of a step. kUnrolled: each with a type of its own, of which
+// no compiler makes a loop; otherwise left to it, which may think that best.
+template <bool kUnrolled, typename F>
+__device__ __forceinline__ void for_rows_of_step(const F& f) {
+  if constexpr (kUnrolled) {
+    static_assert(kStepRows == 2, "");
+    f(RowOfStep<0>());
+    f(RowOfStep<1>());
+  } else {
+#pragma unroll
+    for (int r = 0; r < kStepRows; ++r) f(r);
+  }
+}
 
 // A divisor of numbers under 2^31.
 struct Divisor {
@@ -74,23 +98,15 @@ struct Cut {
 };
 
 template <typename Element>
-struct StripJob {
-  const Element* img1;
-  const Element* img2;
-  const Element* cotangent;
-  PlaneSum* accumulators;
-  float2* centres;  // of every plane: cuda/strip_centre.cuh
-  Element* map;
-  float* grad1;
-  float* grad2;
+struct StripJob : Job<Element> {
+  using Job<Element>::Job;
 
-  Leading leading;  // rank at least 1, strides in elements
+  float2* centres;  // of every plane: cuda/strip_centre.cuh
   int64_t images;
   Divisor pitch;
   int64_t row_size, image_size, map_row_size, map_size;  // elements
   int64_t row_bytes;                                     // of row_size
   int height, width, channels, map_height, map_width;
-  int map_y, map_x;   // image pixel that map pixel (0, 0) is centred on
   bool map_aligned;   // quads of the map may be written as one
   int parts;          // strips that share their pixels, and divide the channels
   int part_channels;  // of a strip; the last part's may not all exist
@@ -98,8 +114,6 @@ struct StripJob {
   int segment;        // floats from one of them to the next in shared memory
   int64_t rows;       // of a strip
   Cut cut;
-  Constants<float> constants;
-  float gradient_factor;
 };
 
 // A pixel of the virtual row: column `column` of image `image`, if there is such an
@@ -210,11 +224,11 @@ struct RowSpan {
 // A thread's share of the sum of a plane, exact: common/plane_sum.h.
 class PixelSum {
  public:
-  // `terms` holds u, w and e of a row's column `i`; `quanta` is kPixelQuanta, or 0 for
-  // a pixel that is not counted.
+  // `terms`: of a row's column `i`; `quanta` is kPixelQuanta, or 0 for a pixel that is
+  // not counted.
   template <typename Terms>
   __device__ __forceinline__ void add(int i, const Terms& terms, float quanta) {
-    const float half = __saturatef(multiply_add(terms.u, terms.e, terms.w));
+    const float half = __saturatef(terms.unbounded_half());
     row_ += __float2uint_rn(half * quanta);
     row_w_[i] = terms.w;
   }

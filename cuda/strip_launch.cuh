@@ -1,5 +1,5 @@
 // The host side of cuda/strip_sum.cuh and strip_grad.cuh: which of them, and from a
-// request to a launch.
+// call to a launch.
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_LAUNCH_CUH_
 #define JAX_FUSED_SSIM_CUDA_STRIP_LAUNCH_CUH_
@@ -9,8 +9,8 @@
 #include <type_traits>
 
 #include "cuda/job.cuh"
+#include "cuda/kernels.h"
 #include "cuda/launch.cuh"
-#include "cuda/request.h"
 #include "cuda/strip_centre.cuh"
 #include "cuda/strip_grad.cuh"
 #include "cuda/strip_load_interleaved.cuh"
@@ -32,7 +32,7 @@ struct Kind {
   using Strip = Strip_;
 };
 
-// Calls `f` with the strip for the op that `request` is. Copies are two steps ahead.
+// Calls `f` with the strip for what `call` wants. Copies are two steps ahead.
 // Three are faster for floats that are formed in place; but one gradient would not fit
 // the 99 KB of shared memory of compute capabilities 8.6, 8.9 and 12.0 then. Both
 // gradients need 123 KB, and there are one step ahead. Floats of interleaved channels
@@ -49,34 +49,33 @@ struct StripFor {
   static constexpr int kMost = kInPlace ? 3 : 2;
   static constexpr int kSize = sizeof(Element);
   // kNot: choices of cuda/strip_tuning.cuh that are not made.
-  template <int kGradients, bool kCotangent, int kAhead = kGradients == 1 ? 2 : kMost,
+  template <int kGradients, bool kWeighted, int kAhead = kGradients == 1 ? 2 : kMost,
             unsigned kNot = 0>
   using Grad =
-      GradStrip<Loader<kAhead>, kGradients, kCotangent,
-                grad_tuning(kGradients, kCotangent, kInterleaved, kSize) & ~kNot>;
+      GradStrip<Loader<kAhead>, kGradients, !kWeighted, kWeighted,
+                grad_tuning(kGradients, kWeighted, kInterleaved, kSize) & ~kNot>;
   template <bool kMap, unsigned kNot = 0>
   using Sum =
       SumStrip<Loader<kMost>, kMap, sum_tuning(kMap, kInterleaved, kSize) & ~kNot>;
 
   template <typename F>
-  static auto with(const Request& request, const Device& device, F f) {
-    const bool cotangent = request.cotangent != nullptr;
-    if (request.grad2)
-      return cotangent ? both<true>(device, f) : both<false>(device, f);
-    if (!request.grad1) return request.map ? f(Kind<Sum<true>>()) : sum(device, f);
-    return cotangent ? f(Kind<Grad<1, true>>()) : f(Kind<Grad<1, false>>());
+  static auto with(const Call& call, const Device& device, F f) {
+    const bool weighted = call.operand[kWeight] != nullptr;
+    if (call.grad2) return weighted ? both<true>(device, f) : both<false>(device, f);
+    if (!call.grad1) return call.map ? f(Kind<Sum<true>>()) : sum(device, f);
+    return weighted ? f(Kind<Grad<1, true>>()) : f(Kind<Grad<1, false>>());
   }
 
  private:
-  template <bool kCotangent, typename F>
+  template <bool kWeighted, typename F>
   static auto both(const Device& device, F f) {
-    using Best = Grad<2, kCotangent>;
+    using Best = Grad<2, kWeighted>;
     if constexpr (kInPlace) {
-      if (Best::kBytes > device.shared_bytes) return f(Kind<Grad<2, kCotangent, 1>>());
+      if (Best::kBytes > device.shared_bytes) return f(Kind<Grad<2, kWeighted, 1>>());
     }
     if constexpr (kLarge) {
       if (Best::kBytes > device.shared_bytes)
-        return f(Kind<Grad<2, kCotangent, kMost, kTakesShared>>());
+        return f(Kind<Grad<2, kWeighted, kMost, kTakesShared>>());
     }
     return f(Kind<Best>());
   }
@@ -100,34 +99,33 @@ inline bool is_aligned(const void* p, int64_t bytes) {
 // Whether four neighbours are aligned wherever they are copied or stored: pixels, or of
 // more than four interleaved channels these.
 template <typename Element>
-bool fours_aligned(const Request& request) {
+bool fours_aligned(const Call& call) {
   const int64_t four = kGroup * sizeof(Element);
-  const Problem& problem = request.problem;
-  const int64_t size = problem.channels > kGroup ? problem.channels : problem.width;
-  return size % kGroup == 0 && is_aligned(request.img1, four) &&
-         is_aligned(request.img2, four) &&
-         is_aligned(request.grad1, kGroup * sizeof(float)) &&
-         is_aligned(request.grad2, kGroup * sizeof(float));
+  const int64_t size = call.channels > kGroup ? call.channels : call.width;
+  return size % kGroup == 0 && is_aligned(call.operand[kImg1], four) &&
+         is_aligned(call.operand[kImg2], four) &&
+         is_aligned(call.grad1, kGroup * sizeof(float)) &&
+         is_aligned(call.grad2, kGroup * sizeof(float));
 }
 
-// Calls `f` with the strip for the request, or returns `none` where there is none:
+// Calls `f` with the strip for the call, or returns `none` where there is none:
 // elements of 2 bytes that are not aligned.
 template <typename Element, typename F, typename Result>
-Result with_strip(const Request& request, const Device& device, Result none, F f) {
-  const bool aligned = fours_aligned<Element>(request);
+Result with_strip(const Call& call, const Device& device, Result none, F f) {
+  const bool aligned = fours_aligned<Element>(call);
   if (!aligned && sizeof(Element) < 4) return none;
   constexpr bool kUnaligned = sizeof(Element) < 4;  // not instantiated for those
-  if (request.problem.channels == 1) {
-    if (aligned) return StripFor<Element, false, true>::with(request, device, f);
-    return StripFor<Element, false, kUnaligned>::with(request, device, f);
+  if (call.channels == 1) {
+    if (aligned) return StripFor<Element, false, true>::with(call, device, f);
+    return StripFor<Element, false, kUnaligned>::with(call, device, f);
   }
-  if (aligned) return StripFor<Element, true, true>::with(request, device, f);
-  return StripFor<Element, true, kUnaligned>::with(request, device, f);
+  if (aligned) return StripFor<Element, true, true>::with(call, device, f);
+  return StripFor<Element, true, kUnaligned>::with(call, device, f);
 }
 
 // ---- How it is cut ------------------------------------------------------------------
 
-// The strips that a kernel cuts a problem into: cuda/strip_job.cuh.
+// The strips that a kernel cuts a call into: cuda/strip_job.cuh.
 struct Strips {
   int64_t pitch, rows, count;  // count: along the virtual row
   int groups, parts, part_channels;
@@ -136,20 +134,19 @@ struct Strips {
   // one of the two alone, which have kRadius pixels of it each. A width that is aligned
   // to 32 bytes, the piece that memory is read in, gives a pitch that is.
   static int64_t pitch_of(int64_t width) {
-    constexpr int64_t kHalf = (kRadius + kGroup - 1) / kGroup * kGroup;
-    return (width + kRadius + kGroup - 1) / kGroup * kGroup + kHalf;
+    return (width + kRadius + kGroup - 1) / kGroup * kGroup + kHalfGap;
   }
 
   template <typename Strip>
-  static Strips of(const Problem& problem) {
+  static Strips of(const Call& call) {
     Strips strips;
-    const auto channels = static_cast<int>(problem.channels);
+    const auto channels = static_cast<int>(call.channels);
     strips.part_channels = std::min(channels, kGroup);
     strips.parts = (channels + kGroup - 1) / kGroup;
     strips.groups = Strip::Loader::groups(strips.part_channels);
-    strips.pitch = pitch_of(problem.width);
-    strips.rows = Strip::kWritesImage ? problem.height : problem.map_height();
-    const int64_t pixels = (problem.images - 1) * strips.pitch + problem.width;
+    strips.pitch = pitch_of(call.width);
+    strips.rows = Strip::kWritesImage ? call.height : call.map_height();
+    const int64_t pixels = (call.images - 1) * strips.pitch + call.width;
     strips.count = Strip::strips(pixels, kGroup * strips.groups);
     return strips;
   }
@@ -181,23 +178,26 @@ Cut cut_of(const Strips& strips, const Device& device) {
 // all sides, which costs about as much again as the pixels themselves; and a few tiles
 // spread over the chip faster than a few strips.
 template <typename Strip>
-bool strips_are_best(const Problem& problem) {
+bool strips_are_best(const Call& call) {
   constexpr int64_t kLeastPixels = 1 << 20;
-  const Strips strips = Strips::of<Strip>(problem);
-  const int64_t pixels = problem.images * problem.image_size();
+  const Strips strips = Strips::of<Strip>(call);
+  const int64_t pixels = call.images * call.image_size();
   const int64_t computed = strips.parts * strips.count *
                            (strips.rows + Strip::kHaloRows) * kGroup * Strip::kThreads;
   return pixels >= kLeastPixels && computed <= 2 * pixels;
 }
 
 template <typename Element>
-Fit strip_fit(const Request& request, const Device& device) {
+Fit strip_fit(const Call& call, const Device& device) {
   if (device.major < 8) return Fit::kImpossible;  // no asynchronous copies
-  const Problem& problem = request.problem;
-  return with_strip<Element>(request, device, Fit::kImpossible, [&](auto kind) {
+  // Kernels of gradients have either sums or weights.
+  if (call.grad1 && (call.sums != nullptr) == (call.operand[kWeight] != nullptr)) {
+    return Fit::kImpossible;
+  }
+  return with_strip<Element>(call, device, Fit::kImpossible, [&](auto kind) {
     using Strip = typename decltype(kind)::Strip;
     if (Strip::kBytes > device.shared_bytes) return Fit::kImpossible;
-    return strips_are_best<Strip>(problem) ? Fit::kBest : Fit::kPossible;
+    return strips_are_best<Strip>(call) ? Fit::kBest : Fit::kPossible;
   });
 }
 
@@ -205,30 +205,28 @@ Fit strip_fit(const Request& request, const Device& device) {
 
 template <typename Strip>
 cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
-                                const Request& request) {
+                                const Call& call) {
   using Element = typename Strip::Loader::Element;
-  const Problem& problem = request.problem;
-  const Strips strips = Strips::of<Strip>(problem);
+  const Strips strips = Strips::of<Strip>(call);
 
-  StripJob<Element> job;
-  fill_job(job, request);
-  job.centres = request.centres;
-  job.images = problem.images;
+  StripJob<Element> job(call);
+  job.centres = static_cast<float2*>(call.centres());
+  job.images = call.images;
   job.pitch = Divisor(static_cast<int>(strips.pitch));
-  job.row_size = problem.width * problem.channels;
+  job.row_size = call.width * call.channels;
   job.row_bytes = job.row_size * sizeof(Element);
-  job.image_size = problem.image_size();
-  job.map_row_size = problem.map_width() * problem.channels;
-  job.map_size = problem.map_size();
-  job.height = static_cast<int>(problem.height);
-  job.width = static_cast<int>(problem.width);
-  job.channels = static_cast<int>(problem.channels);
-  job.map_height = static_cast<int>(problem.map_height());
-  job.map_width = static_cast<int>(problem.map_width());
+  job.image_size = call.image_size();
+  job.map_row_size = call.map_width() * call.channels;
+  job.map_size = call.map_size();
+  job.height = static_cast<int>(call.height);
+  job.width = static_cast<int>(call.width);
+  job.channels = static_cast<int>(call.channels);
+  job.map_height = static_cast<int>(call.map_height());
+  job.map_width = static_cast<int>(call.map_width());
   job.map_aligned =
       is_aligned(job.map, kGroup * sizeof(Element)) &&
-      (problem.channels > kGroup ? problem.channels % kGroup == 0
-                                 : job.map_x == 0 && problem.width % kGroup == 0);
+      (call.channels > kGroup ? call.channels % kGroup == 0
+                              : job.map_x == 0 && call.width % kGroup == 0);
   job.parts = strips.parts;
   job.part_channels = strips.part_channels;
   job.groups = strips.groups;
@@ -248,10 +246,9 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
 }
 
 template <typename Element>
-cudaError_t launch_strip(cudaStream_t stream, const Device& device,
-                         const Request& request) {
-  return with_strip<Element>(request, device, cudaErrorInvalidValue, [&](auto kind) {
-    return launch_strip_kernel<typename decltype(kind)::Strip>(stream, device, request);
+cudaError_t launch_strip(cudaStream_t stream, const Device& device, const Call& call) {
+  return with_strip<Element>(call, device, cudaErrorInvalidValue, [&](auto kind) {
+    return launch_strip_kernel<typename decltype(kind)::Strip>(stream, device, call);
   });
 }
 

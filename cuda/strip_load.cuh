@@ -2,7 +2,7 @@
 // step of kStepRows rows at a time, ahead of those who read them.
 //
 // Rows in shared memory are kept in a ring of steps. A row is the kPitch columns of s,
-// then those of d: 4 for each of the strip's threads and a halo of 16. The loading
+// then those of d: 4 for each of the strip's threads and a halo. The loading
 // threads copy a step asynchronously while they compute, kAhead steps ahead, and form s
 // and d one step ahead: once, and not in each of the threads that read a pixel.
 //
@@ -23,7 +23,10 @@
 
 namespace jax_fused_ssim::cuda {
 
-constexpr int kHalo = 16;
+// Columns of a row behind those of the strip's threads: what the last of these reads on
+// either side, from up to kHalfGap - kRadius columns on.
+constexpr int kHalo = whole_groups(kHalfGap - kRadius + kReach - kGroup);
+static_assert(kHalo == 16, "");
 
 // A place in a ring of kSlots slots of kBytes.
 template <int kSlots, int kBytes>
@@ -88,8 +91,8 @@ struct CopySource {
     const ImageOffsets offset = image_offsets(job.leading, quad.image);
     const int64_t in_image = row * job.row_size + quad.in_row;
     const char* const img2 =
-        reinterpret_cast<const char*>(job.img2 + offset.img2 + in_image);
-    img1 = reinterpret_cast<const char*>(job.img1 + offset.img1 + in_image);
+        reinterpret_cast<const char*>(job.img2 + offset.of[kImg2] + in_image);
+    img1 = reinterpret_cast<const char*>(job.img1 + offset.of[kImg1] + in_image);
     to_img2 = img2 - img1;
   }
 

@@ -76,12 +76,12 @@ class DirectStore {
 
   __device__ __forceinline__ void store_last_step(const Job&) {}
   // The next row.
-  template <typename... Outputs>
-  __device__ __forceinline__ void put(const Job& job, int, const Outputs&... outputs) {
-    int k = 0;
-    (rows_.store(row_, to_[k++], outputs), ...);
+  __device__ __forceinline__ void put(const Job& job, int,
+                                      const float (&v)[Strip::kOutputs][kGroup]) {
 #pragma unroll
-    for (int i = 0; i < Strip::kOutputs; ++i) to_[i] += Strip::output_row_size(job);
+    for (int k = 0; k < Strip::kOutputs; ++k) rows_.store(row_, to_[k], v[k]);
+#pragma unroll
+    for (int k = 0; k < Strip::kOutputs; ++k) to_[k] += Strip::output_row_size(job);
     row_ += 1;
   }
   __device__ __forceinline__ void end_step() {}
@@ -141,13 +141,14 @@ class StagedStore {
     row_ += kStepRows;
   }
   // Row r of the step.
-  template <typename... Outputs>
-  __device__ __forceinline__ void put(const Job&, int r, const Outputs&... outputs) {
+  __device__ __forceinline__ void put(const Job&, int r,
+                                      const float (&v)[Strip::kOutputs][kGroup]) {
     float* const to =
         reinterpret_cast<float*>(reinterpret_cast<char*>(staged_) + at_.offset) +
         r * Strip::kOutputs * Loader::kPitch + offset_;
-    int k = 0;
-    (store_group(to + k++ * Loader::kPitch, outputs), ...);
+#pragma unroll
+    for (int k = 0; k < Strip::kOutputs; ++k)
+      store_group(to + k * Loader::kPitch, v[k]);
   }
   __device__ __forceinline__ void end_step() { at_.advance(); }
 

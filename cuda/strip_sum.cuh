@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "common/formula.h"
+#include "common/measure.h"
 #include "cuda/predicated.cuh"
 #include "cuda/strip_centre.cuh"
 #include "cuda/strip_filter.cuh"
@@ -64,7 +65,7 @@ struct SumStrip {
 
   // Pixels of a strip's row before the first one it computes. Sums: so many that the
   // window's reach is aligned for wide loads. Maps: so many that stores are.
-  static constexpr int kBefore = kMap ? 8 : kRadius;
+  static constexpr int kBefore = kMap ? kHalfGap : kRadius;
   static constexpr int kPast = kBefore - kRadius;
 
   static constexpr bool kWritesImage = false;
@@ -73,11 +74,11 @@ struct SumStrip {
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
   // row.
   static JFS_HOST_DEVICE int64_t first_pixel(int64_t strip, int columns) {
-    return strip * columns - 8;
+    return strip * columns - kHalfGap;
   }
   // Strips for the first `pixels` of the virtual row.
   static int64_t strips(int64_t pixels, int columns) {
-    return (pixels + 8 - kBefore + columns - 1) / columns;
+    return (pixels + kHalfGap - kBefore + columns - 1) / columns;
   }
   static auto kernel() { return strip_sum_kernel<SumStrip>; }
 };
@@ -187,17 +188,17 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
             reinterpret_cast<const float*>(reinterpret_cast<const char*>(reach) +
                                            step_at.offset) +
             r * Loader::kRowFloats;
-        float s[kReach], means[4][kGroup];
+        float s[kReach], means[kMoments][kGroup];
         load_reach<Strip::kPast>(s_row, s);
         filter.push<Strip::kPast, (kTuning & kWritesLate) != 0>(
             s, s_row + Loader::kPitch, means, [&] { loading.write(job, r, row); });
-        float map[kGroup];
+        float map[1][kGroup];
 #pragma unroll
         for (int i = 0; i < kGroup; ++i) {
           const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
           const Terms<float> terms(m, centre, job.constants);
           if constexpr (kMap) {
-            map[i] = 1 - 2 * terms.half_dissimilarity(1.0f);
+            map[0][i] = map_value(terms.half_dissimilarity(1.0f), 1.0f);
           } else {
             sum.add(i, terms, quanta[i]);
           }

@@ -53,19 +53,19 @@ constexpr unsigned sum_tuning(bool map, bool interleaved, int bytes) {
   return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared;
 }
 
-constexpr unsigned grad_tuning(int gradients, bool cotangent, bool interleaved,
+constexpr unsigned grad_tuning(int gradients, bool weighted, bool interleaved,
                                int bytes) {
   const bool both = gradients == 2;
   if (bytes == 4 && !interleaved) {
-    if (cotangent) return both ? kKeepsOffsets : kHaloLate | kKeepsOffsets;
+    if (weighted) return both ? kKeepsOffsets : kHaloLate | kKeepsOffsets;
     if (!both) return kHaloLate;
     return kKeepsHaloSource | kHoldsThread | kHoldsCentre | kReadsRowBytes;
   }
   if (bytes == 4) {
-    if (!cotangent && !both) {
+    if (!weighted && !both) {
       return kHaloLate | kKeepsHaloSource | kHoldsShared | kReadsRowBytes;
     }
-    if (!cotangent) {
+    if (!weighted) {
       return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
     }
     if (!both) return kReadsRowBytes;
@@ -73,16 +73,16 @@ constexpr unsigned grad_tuning(int gradients, bool cotangent, bool interleaved,
   }
   if (!interleaved) {
     if (!both) {
-      return !cotangent ? kHaloLate
-                        : kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared;
+      return !weighted ? kHaloLate
+                       : kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared;
     }
     return kKeepsOffsets | kKeepsHaloSource | kHoldsShared |
-           (cotangent ? kHoldsThread : kPlain);
+           (weighted ? kHoldsThread : kPlain);
   }
-  if (!cotangent && !both) {
+  if (!weighted && !both) {
     return kHoldsCentre | kReadsRowBytes | kBeginsRowsEarly;
   }
-  if (!cotangent) return kHaloLate | kKeepsOffsets;
+  if (!weighted) return kHaloLate | kKeepsOffsets;
   if (!both) return kHaloLate | kHoldsShared | kBeginsRowsEarly;
   return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
 }

@@ -25,8 +25,8 @@
 #include <cstdint>
 
 #include "common/formula.h"
+#include "common/measure.h"
 #include "common/plane_sum.h"
-#include "common/problem.h"
 #include "cuda/centre.cuh"
 #include "cuda/convolve.cuh"
 #include "cuda/element.cuh"
@@ -87,6 +87,7 @@ class Tile {
   using T = Compute<Element>;
   using Sum = typename TileSum<T>::Sum;
   using Layout = TileLayout<T, kGradients, Shape>;
+  using Maps = DerivativeMaps<kGradients>;
 
   __device__ __forceinline__ Tile(const TileJob<Element>& job, unsigned char* shared)
       : job_(job),
@@ -179,6 +180,7 @@ class Tile {
   // Everything is asked for before anything is used: the latency is paid once.
   __device__ __forceinline__ void read_images() {
     const ImageOffsets offset = image_offsets(job_.leading, image_);
+    weight_ = job_.weight + offset.of[kWeight];
     constexpr int kAcross = Layout::kImageWidth <= 32 ? 32 : 64;
     constexpr int kDown = Shape::kThreads / kAcross;
     constexpr int kSteps = (Layout::kImageHeight + kDown - 1) / kDown;
@@ -189,10 +191,10 @@ class Tile {
     const int64_t first = image_pixel(y_.origin - Layout::kImageHalo + top,
                                       x_.origin - Layout::kImageHalo + column);
     const int64_t stride = kDown * job_.width * job_.channels;
-    const Element* img1 = job_.img1 + offset.img1 + first;
-    const Element* img2 = job_.img2 + offset.img2 + first;
-    const T sample = load_sample(job_, job_.img1 + offset.img1 + channel_,
-                                 job_.img2 + offset.img2 + channel_);
+    const Element* img1 = job_.img1 + offset.of[kImg1] + first;
+    const Element* img2 = job_.img2 + offset.of[kImg2] + first;
+    const T sample = load_sample(job_, job_.img1 + offset.of[kImg1] + channel_,
+                                 job_.img2 + offset.of[kImg2] + channel_);
     T x[kSteps], y[kSteps];
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
@@ -230,11 +232,11 @@ class Tile {
 #pragma unroll
       for (int image = 0; image < 2; ++image) {
         load_row(s_ + image * Layout::kImagePlane + from, in);
-        convolve(Window::kNormal, in, out);
+        convolve(window_of_moment(image), in, out);
         store_row(to + image * Layout::kMomentPlane, out);
 #pragma unroll
         for (int i = 0; i < kIn; ++i) in[i] *= in[i];
-        convolve(Window::kUnit, in, out);
+        convolve(window_of_moment(image + 2), in, out);
         store_row(to + (image + 2) * Layout::kMomentPlane, out);
       }
     }
@@ -250,22 +252,26 @@ class Tile {
     const bool column_owned = owned(at.column, Shape::kWidth);
     const int64_t first = map_pixel(at.top, at.column);
     const int64_t stride = job_.map_width * job_.channels;
+    Element* const map = job_.map + image_ * job_.map_height * stride + first;
 
     // Asked for early, needed late.
-    T cotangent[kOut];
+    T weight[kOut];
     if constexpr (kGradients != 0) {
 #pragma unroll
-      for (int r = 0; r < kOut; ++r) {
-        cotangent[r] = 1;
-        if (job_.cotangent && column_in && y_.map.holds(at.top + r)) {
-          cotangent[r] = load(job_.cotangent + first + r * stride);
+      for (int r = 0; r < kOut; ++r) weight[r] = 1;
+      if (job_.weight) {
+        const Element* const from = weight_ + first;
+#pragma unroll
+        for (int r = 0; r < kOut; ++r) {
+          if (column_in && y_.map.holds(at.top + r))
+            weight[r] = load(from + r * stride);
         }
       }
     }
 
-    T moments[4][kOut];
+    T moments[kMoments][kOut];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < kMoments; ++k) {
       T in[kOut + 2 * kRadius];
       load_column<Layout::kMapPitch>(
           moments_ + k * Layout::kMomentPlane + at.top * Layout::kMapPitch + at.column,
@@ -282,30 +288,20 @@ class Tile {
       const T half = terms.half_dissimilarity(T(1));
       if (in && column_owned && owned(row, Shape::kHeight) && is_fresh(at, row)) {
         sum += TileSum<T>::of_pixel(half);
-        if (kGradients == 0 && job_.map)
-          store(job_.map + first + r * stride, 1 - 2 * half);
+        if (kGradients == 0 && job_.map) store(map + r * stride, map_value(half, T(1)));
       }
-      (derive(m, terms, in, cotangent[r], r, derivatives), ...);
+      (derive(m, terms, in, weight[r], r, derivatives), ...);
     }
   }
 
   // Outside the map a derivative is zero, whatever was computed there.
   __device__ __forceinline__ void derive(const Moments<T>& m, const Terms<T>& terms,
-                                         bool in, T cotangent, int r,
+                                         bool in, T weight, int r,
                                          T (&out)[Layout::kMaps][Shape::kRows1]) const {
-    const auto put = [&](int k, T v) { out[k][r] = in ? v * cotangent : T(0); };
-    if constexpr (kGradients == 1) {
-      const auto v = summed_derivatives(m, terms, T(1));
-      put(0, v.sum);
-      put(1, v.ss);
-      put(2, v.dd);
-    } else {
-      const auto v = derivatives(m, terms, T(1));
-      put(0, v.s);
-      put(1, v.ss);
-      put(2, v.dd);
-      put(3, v.d);
-    }
+    T maps[Layout::kMaps];
+    Maps::at_pixel(m, terms, T(1), maps);
+#pragma unroll
+    for (int k = 0; k < Layout::kMaps; ++k) out[k][r] = in ? maps[k] * weight : T(0);
   }
 
   __device__ __forceinline__ void store_derivatives(
@@ -358,7 +354,7 @@ class Tile {
       for (int k = 0; k < Layout::kMaps; ++k) {
         T in[kIn], out[kOut];
         load_row(maps_ + k * Layout::kMapPlane + row * Layout::kMapPitch + column, in);
-        convolve(window_of_derivative(k), in, out);
+        convolve(Maps::window(k), in, out);
         store_row(map_rows_ + k * Layout::kOutPlane + row * Layout::kOutPitch + column,
                   out);
       }
@@ -388,20 +384,17 @@ class Tile {
         if (!column_in || !y_.image.holds(top + r + Layout::kImageHalo)) continue;
         const int here = (top + r + Layout::kImageHalo) * Layout::kImagePitch + column +
                          Layout::kImageHalo;
-        const T p = fma(s_[here], e[1][r], e[0][r]);
-        const int64_t to = first + r * stride;
-        if constexpr (kGradients == 1) {
-          job_.grad1[to] = job_.gradient_factor * fma(d_[here], e[2][r], p);
-        } else {
-          const T q = fma(d_[here], e[2][r], e[3][r]);
-          job_.grad1[to] = job_.gradient_factor * (p + q);
-          job_.grad2[to] = job_.gradient_factor * (p - q);
-        }
+        T means[Layout::kMaps], gradients[kGradients];
+#pragma unroll
+        for (int k = 0; k < Layout::kMaps; ++k) means[k] = e[k][r];
+        Maps::gradients(means, s_[here], d_[here], job_.gradient_factor, gradients);
+        job_.grad1[first + r * stride] = gradients[0];
+        if constexpr (kGradients == 2) job_.grad2[first + r * stride] = gradients[1];
       }
     }
   }
 
-  // Offset of an image pixel in its image, and of one of the tile's map places in the
+  // Offset of an image pixel in its image, and of one of the tile's map places in its
   // map.
   __device__ __forceinline__ int64_t image_pixel(int64_t row, int64_t column) const {
     return (row * job_.width + column) * job_.channels + channel_;
@@ -409,8 +402,7 @@ class Tile {
   __device__ __forceinline__ int64_t map_pixel(int row, int column) const {
     const int64_t y = y_.origin - Layout::kMapHalo - job_.map_y + row;
     const int64_t x = x_.origin - Layout::kMapHalo - job_.map_x + column;
-    return ((image_ * job_.map_height + y) * job_.map_width + x) * job_.channels +
-           channel_;
+    return (y * job_.map_width + x) * job_.channels + channel_;
   }
   static __device__ __forceinline__ bool owned(int i, int size) {
     return kGradients == 0 || (Layout::kMapHalo <= i && i < Layout::kMapHalo + size);
@@ -426,6 +418,7 @@ class Tile {
   const int thread_;
 
   int64_t image_, channel_;
+  const Element* weight_;  // of the image
   Centre<T> centre_;
   Axis y_, x_;
 };

@@ -3,6 +3,6 @@
 namespace jax_fused_ssim::cuda {
 
 template cudaError_t launch_tile<__nv_bfloat16>(cudaStream_t, const Device&,
-                                                const Request&);
+                                                const Call&);
 
 }  // namespace jax_fused_ssim::cuda

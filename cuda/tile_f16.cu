@@ -2,6 +2,6 @@
 
 namespace jax_fused_ssim::cuda {
 
-template cudaError_t launch_tile<__half>(cudaStream_t, const Device&, const Request&);
+template cudaError_t launch_tile<__half>(cudaStream_t, const Device&, const Call&);
 
 }  // namespace jax_fused_ssim::cuda

@@ -5,11 +5,8 @@
 
 #include <cstdint>
 
-#include "common/formula.h"
-#include "common/plane_sum.h"
 #include "cuda/convolve.cuh"
-#include "cuda/element.cuh"
-#include "cuda/leading.cuh"
+#include "cuda/job.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -48,7 +45,7 @@ struct TileShape<double, kGradients> : Shape<16, 16, 192, 2, 4, 4, 4, 4> {};
 // row-filtered form overwrite.
 template <typename T, int kGradients, typename Shape>
 struct TileLayout {
-  static constexpr int kMaps = kGradients == 0 ? 0 : kGradients + 2;
+  static constexpr int kMaps = kGradients == 0 ? 0 : DerivativeMaps<kGradients>::kCount;
   static constexpr int kMapHalo = kGradients == 0 ? 0 : kRadius;
   static constexpr int kImageHalo = kMapHalo + kRadius;
   static constexpr int kWarps = Shape::kThreads / 32;
@@ -68,7 +65,7 @@ struct TileLayout {
   static constexpr int kOutPitch = row_pitch(Shape::kWidth);
   static constexpr int kOutPlane = kMapHeight * kOutPitch;
 
-  static constexpr int kMomentWords = 4 * kMomentPlane;
+  static constexpr int kMomentWords = kMoments * kMomentPlane;
   static constexpr int kMapWords = kMaps * (kMapPlane + kOutPlane);
   static constexpr int kWords =
       2 * kImagePlane + (kMomentWords > kMapWords ? kMomentWords : kMapWords);
@@ -81,24 +78,12 @@ struct TileLayout {
 // image; the tiles of all channels of one place follow each other, because interleaved
 // channels share cache lines.
 template <typename Element>
-struct TileJob {
-  using T = Compute<Element>;
+struct TileJob : Job<Element> {
+  using Job<Element>::Job;
 
-  const Element* img1;
-  const Element* img2;
-  const Element* cotangent;
-  PlaneSum* accumulators;
-  Element* map;
-  T* grad1;
-  T* grad2;
-
-  Leading leading;  // rank at least 1, strides in elements
   int64_t height, width, channels;
   int64_t map_height, map_width;
-  int map_y, map_x;  // image pixel that map pixel (0, 0) is centred on
   int64_t tiles, tiles_y, tiles_x;
-  Constants<T> constants;
-  T gradient_factor;
 };
 
 }  // namespace jax_fused_ssim::cuda

@@ -4,8 +4,10 @@
 
 #include <utility>
 
+#include "common/parameters.h"
 #include "common/plane_sum.h"
 #include "cpu/ssim.h"
+#include "ffi/ops.h"
 #include "ffi/targets.h"
 #include "xla/ffi/api/c_api.h"
 #ifdef JAX_FUSED_SSIM_HAS_CUDA
@@ -19,7 +21,6 @@ namespace nb = nanobind;
 namespace jax_fused_ssim {
 namespace {
 
-template <typename Targets>
 nb::dict capsules(const Targets& targets) {
   nb::dict result;
   for (const Target& target : targets) {
@@ -47,6 +48,25 @@ std::pair<int, int> cuda_versions() {
 #endif
 }
 
+nb::tuple target_names() {
+  nb::list names;
+  for (const Op& op : kOps) names.append(op.target);
+  return nb::tuple(names);
+}
+
+// The name of every bounded parameter to its bounds, by the dtype of the arithmetic.
+nb::dict bounds() {
+  nb::dict result;
+  for (const Parameter& p : kParameters) {
+    if (!p.bounded) continue;
+    nb::dict by_dtype;
+    by_dtype["float32"] = nb::make_tuple(p.in_float.least, p.in_float.most);
+    by_dtype["float64"] = nb::make_tuple(p.in_double.least, p.in_double.most);
+    result[p.name] = by_dtype;
+  }
+  return result;
+}
+
 }  // namespace
 }  // namespace jax_fused_ssim
 
@@ -55,6 +75,8 @@ NB_MODULE(_native, m) {
   m.attr("VERSION") = JAX_FUSED_SSIM_VERSION;
   m.attr("CUDA_ARCHITECTURES") = JAX_FUSED_SSIM_CUDA_ARCHITECTURES;
   m.attr("SCRATCH_WORDS") = kScratchWords;
+  m.attr("TARGETS") = target_names();
+  m.attr("BOUNDS") = bounds();
   m.def("registrations", &registrations);
   m.def("ffi_version",
         [] { return nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR); });

@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "ffi/ops.h"
 #include "xla/ffi/api/c_api.h"
 
 namespace jax_fused_ssim {
@@ -13,15 +14,11 @@ struct Target {
   const char* name;
   XLA_FFI_Error* (*handler)(XLA_FFI_CallFrame*);
 };
+using Targets = std::array<Target, kOpCount>;
 
-constexpr const char* kSsimSum = "jax_fused_ssim_ssim_sum";
-constexpr const char* kSsimSumGrad = "jax_fused_ssim_ssim_sum_grad";
-constexpr const char* kSsimMap = "jax_fused_ssim_ssim_map";
-constexpr const char* kSsimMapGrad = "jax_fused_ssim_ssim_map_grad";
-
-std::array<Target, 4> cpu_targets();
+Targets cpu_targets();
 #ifdef JAX_FUSED_SSIM_HAS_CUDA
-std::array<Target, 4> cuda_targets();
+Targets cuda_targets();
 #endif
 
 }  // namespace jax_fused_ssim

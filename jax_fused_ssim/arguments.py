@@ -4,8 +4,8 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
 
 Padding = Literal["same", "valid"]
@@ -30,34 +31,16 @@ _ACCEPTED = {
 }
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
-# By the dtype of the arithmetic, for data_range, and for k1 and k2. There value and
-# gradients lose no digit to the exponent's range, and are finite for flat images too,
-# whose variance is rounding error. The same bounds are in ffi/call.cc.
-_BOUNDS = {
-    "float32": ((1e-25, 1e25), (1e-8, 1e8)),
-    "float64": ((1e-250, 1e250), (1e-70, 1e70)),
-}
-
 # More channels than this, and fewer rows or columns, are unusual for an image.
 _FEW = 4
 
 
-class Keywords(TypedDict, total=False):
-    """The keywords that every function has: those of `fused_ssim`, which says what they
-    mean."""
-
-    data_format: DataFormat
-    data_range: Number
-    k1: Number
-    k2: Number
-    reduction: Reduction
-    implementation: Implementation
-
-
-def check_keywords(function: str, keywords: Mapping[str, Any]) -> None:
+def check_keywords(
+    function: str, keywords: Mapping[str, Any], known: Collection[str]
+) -> None:
     """Raises the TypeError of Python for a keyword that a function does not have."""
     for name in keywords:
-        if name not in Keywords.__annotations__:
+        if name not in known:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
 
@@ -65,13 +48,14 @@ def checked_spec(
     padding: Padding,
     *,
     data_format: DataFormat = "NCHW",
-    data_range: Number = 1.0,
-    k1: Number = 0.01,
-    k2: Number = 0.03,
     reduction: Reduction = "mean",
     implementation: Implementation = None,
+    **positive: Number,
 ) -> Spec:
-    """The static parameters, checked: the arguments and errors of `fused_ssim`."""
+    """The static parameters, checked: the arguments and errors of `fused_ssim`.
+
+    Those that are positive numbers are fields of `Spec` under the same name.
+    """
     given = {
         "padding": padding,
         "data_format": data_format,
@@ -82,12 +66,10 @@ def checked_spec(
         _check_choice(name, value)
     padded = padding == "same"
     return Spec(
-        data_range=_positive("data_range", data_range),
-        k1=_positive("k1", k1),
-        k2=_positive("k2", k2),
         padding=(padded, padded),
         channels_last=data_format == "NHWC",
         implementation=implementation,
+        **{name: _positive(name, value) for name, value in positive.items()},
     )
 
 
@@ -168,13 +150,8 @@ def _is_library(module: str) -> bool:
 
 
 def _check_bounds(spec: Spec, dtype: str) -> None:
-    range_bounds, k_bounds = _BOUNDS[dtype]
-    for name, (least, most) in (
-        ("data_range", range_bounds),
-        ("k1", k_bounds),
-        ("k2", k_bounds),
-    ):
-        value = getattr(spec, name)
+    for name, bounds in BOUNDS.items():
+        (least, most), value = bounds[dtype], getattr(spec, name)
         if not least <= value <= most:
             raise ValueError(
                 f"{name} must be within [{least:g}, {most:g}], as arithmetic is in "

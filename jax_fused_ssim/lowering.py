@@ -81,13 +81,7 @@ def _custom_call(
     results = rule(
         ctx.replace(avals_out=avals_out),
         *args,
-        data_range=float(spec.data_range),
-        k1=float(spec.k1),
-        k2=float(spec.k2),
-        scale=float(spec.scale),
-        pad_y=spec.padding[0],
-        pad_x=spec.padding[1],
-        channels_last=spec.channels_last,
+        **spec.attributes(),
     )
     return results[:-1]
 

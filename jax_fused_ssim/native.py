@@ -20,14 +20,13 @@ except ImportError as error:
 
 # Names that the handlers go by in a compiled or exported program. Public: for
 # `jax.export.DisabledSafetyCheck.custom_call`.
-CUSTOM_CALL_TARGETS: tuple[str, ...] = (
-    "jax_fused_ssim_ssim_sum",
-    "jax_fused_ssim_ssim_sum_grad",
-    "jax_fused_ssim_ssim_map",
-    "jax_fused_ssim_ssim_map_grad",
-)
+CUSTOM_CALL_TARGETS: tuple[str, ...] = _native.TARGETS
 
+# 32-bit words of scratch for a plane.
 SCRATCH_WORDS: int = _native.SCRATCH_WORDS
+
+# What parameters must be within, by their name and the dtype of the arithmetic.
+BOUNDS: dict[str, dict[str, tuple[float, float]]] = _native.BOUNDS
 
 
 def _runtime_ffi_version() -> tuple[int, int]:

@@ -97,7 +97,7 @@ def ssim_map_grad(
     Args:
       x: as in `ssim_sum`.
       y: as in `ssim_sum`.
-      cotangent: of the shape and dtype of the map.
+      cotangent: of the shape and dtype of the map. Leading dimensions broadcast.
       spec: static parameters; `scale` has no effect.
       wrt: as in `ssim_sum_grad`.
 
@@ -106,7 +106,7 @@ def ssim_map_grad(
     """
     if wrt == (False, True):
         x, y, wrt = y, x, (True, False)
-    grads = ssim_map_grad_p.bind(x, y, cotangent, spec=spec, wrt=wrt)
+    grads = ssim_map_grad_p.bind(x, y, cotangent, spec=spec.scaled(1.0), wrt=wrt)
     return tuple(map(_seen_by_checkify, grads))
 
 

@@ -95,12 +95,15 @@ def _map_grad_types(
     x: Any, y: Any, cotangent: Any, *, spec: Spec, wrt: Wrt
 ) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
-    leading = cotangent.shape[: cotangent.ndim - spec.spatial_ndim]
-    expected = (*leading, *spec.map_shape(full.shape)[len(leading) :])
-    if cotangent.shape != expected or cotangent.dtype != x.dtype:
+    kept = full.ndim - spec.spatial_ndim
+    if (
+        cotangent.shape[kept:] != spec.map_shape(full.shape)[kept:]
+        or cotangent.dtype != x.dtype
+    ):
         raise TypeError(f"cotangent {cotangent} does not fit images {x} and {y}")
-    if leading != full.shape[: len(leading)]:
-        full = full.update(shape=(*leading, *full.shape[len(leading) :]))
+    leading = jnp.broadcast_shapes(full.shape[:kept], cotangent.shape[:kept])
+    if leading != full.shape[:kept]:
+        full = full.update(shape=(*leading, *full.shape[kept:]))
     return _gradient_types(full, spec, wrt)
 
 
@@ -109,10 +112,6 @@ def _map_tangent_types(
 ) -> list[Any]:
     del tangents, wrt
     return _map_types(x, y, spec=spec)
-
-
-def _batch_sizes(args: Sequence[Array], dims: Sequence[int | None]) -> int:
-    return next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
 
 
 def _mapped_first(a: Array, dim: int | None) -> Array:
@@ -126,16 +125,12 @@ def _batch(
     dims: Sequence[int | None],
     **params: Any,
 ) -> tuple[list[Array], list[int]]:
-    """Batching rule. The images broadcast, and so are not copied when not mapped; what
-    follows them, a cotangent or tangents, is."""
-    size = _batch_sizes(args, dims)
+    """Batching rule. Operands broadcast, and so are not copied when not mapped, but for
+    those of the tangent, which is plain JAX."""
+    sizes = [a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None]
     args = [_mapped_first(a, d) for a, d in zip(args, dims, strict=True)]
-    if len(args) > 2:
-        images, others = args[:2], args[2:]
-        others = [jnp.broadcast_to(a, (size, *a.shape[1:])) for a in others]
-        if primitive is ssim_map_tangent_p:
-            images = [jnp.broadcast_to(a, (size, *a.shape[1:])) for a in images]
-        args = [*images, *others]
+    if primitive is ssim_map_tangent_p:
+        args = [jnp.broadcast_to(a, (sizes[0], *a.shape[1:])) for a in args]
     results = primitive.bind(*args, **params)
     return results, [0] * len(results)
 

@@ -14,7 +14,6 @@ from jax.typing import ArrayLike
 
 from jax_fused_ssim import halo, ops
 from jax_fused_ssim.arguments import (
-    Keywords,
     Padding,
     check_keywords,
     checked_images,
@@ -25,6 +24,7 @@ from jax_fused_ssim.halo import ShardedAxis
 from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.spec import WINDOW, Spec
+from jax_fused_ssim.ssim import Keywords
 
 # A mesh axis, or several that one image axis is cut over.
 AxisName = Hashable
@@ -85,7 +85,7 @@ def fused_ssim(
         padding "valid", as its rows would not be shared equally.
       NameError: a mesh axis that is not one here, as outside `jax.shard_map`.
     """
-    check_keywords("fused_ssim", keywords)
+    check_keywords("fused_ssim", keywords, Keywords.__annotations__)
     spec = checked_spec(padding, **keywords)
     reduction = keywords.get("reduction", "mean")
     mesh_axes = _checked_names(height_axis, width_axis)

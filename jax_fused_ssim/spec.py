@@ -49,6 +49,19 @@ class Spec:
         """The axes of H and W, counted from the end."""
         return (-3, -2) if self.channels_last else (-2, -1)
 
+    def attributes(self) -> dict[str, float | bool]:
+        """The attributes of a custom call: common/parameters.h."""
+        pad_y, pad_x = self.padding
+        return {
+            "data_range": float(self.data_range),
+            "k1": float(self.k1),
+            "k2": float(self.k2),
+            "scale": float(self.scale),
+            "pad_y": pad_y,
+            "pad_x": pad_x,
+            "channels_last": self.channels_last,
+        }
+
     def scaled(self, scale: float) -> "Spec":
         """The same with another scale."""
         return dataclasses.replace(self, scale=scale)

@@ -1,7 +1,7 @@
 """The public function: validates, chooses the layout, reduces."""
 
 import functools
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 from jax import Array
@@ -20,6 +20,18 @@ from jax_fused_ssim.arguments import (
 from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.spec import Spec
+
+
+class Keywords(TypedDict, total=False):
+    """The keywords of `fused_ssim`, which says what they mean, for functions that have
+    the same."""
+
+    data_format: DataFormat
+    data_range: Number
+    k1: Number
+    k2: Number
+    reduction: Reduction
+    implementation: Implementation
 
 
 def fused_ssim(

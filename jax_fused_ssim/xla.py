@@ -6,6 +6,7 @@ Simoncelli, IEEE TIP 13(4), 2004) written for the sum and the difference of the 
 Every function here can be differentiated any number of times, in both modes.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -30,12 +31,13 @@ def _window(dtype: np.dtype) -> np.ndarray:
 
 
 def _windowed_sum(a: Array, axis: int) -> Array:
-    """Weighted sum of 11 neighbours along one axis, which gets shorter by 10."""
+    """Windowed sum along one axis, which gets shorter by twice the radius."""
     size = a.shape[axis] - 2 * RADIUS
     total = None
     weights = _window(a.dtype)
     # From the outside in: the partial sums, and so their rounding, stay small longest.
-    for k in (0, 10, 1, 9, 2, 8, 3, 7, 4, 6, 5):
+    pairs = ((k, WINDOW - 1 - k) for k in range(RADIUS))
+    for k in (*itertools.chain(*pairs), RADIUS):
         term = lax.slice_in_dim(a, k, k + size, axis=axis) * weights[k]
         total = term if total is None else total + term
     return total
@@ -51,7 +53,7 @@ def _pad(a: Array, amounts: tuple[int, int], spec: Spec) -> Array:
 def _windowed_mean(a: Array, spec: Spec) -> Array:
     y_axis, x_axis = spec.spatial_axes
     rows = _windowed_sum(a, y_axis)
-    # Or XLA inlines this pass into the next one, which computes it 11 times over.
+    # Or XLA inlines this pass into the next one, which computes it again for each tap.
     return _windowed_sum(lax.optimization_barrier(rows), x_axis)
 
 

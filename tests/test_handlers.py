@@ -183,12 +183,31 @@ def test_second_gradient(op, shape):
 
 @pytest.mark.parametrize(
     "cotangent",
-    [array(SHAPE, "float16"), array((2, 3, 6, 18)), array((1, 3, 16, 18)), array(())],
+    [
+        array(SHAPE, "float16"),
+        array((2, 3, 6, 18)),
+        array((3, 3, 16, 18)),
+        array((3, 16, 18)),
+        array(()),
+    ],
     ids=str,
 )
 def test_cotangent(cotangent):
     operands, results = OPS["ssim_map_grad"]
     refused("ssim_map_grad", [*operands[:2], cotangent], results, "cotangent must be")
+
+
+@pytest.mark.parametrize("leading", [(1, 3), (2, 1), (1, 1)], ids=str)
+def test_cotangent_that_is_shared(leading):
+    """It counts for every leading index for which it has no entry of its own."""
+    _, results = OPS["ssim_map_grad"]
+    target = jax.ffi.ffi_call("jax_fused_ssim_ssim_map_grad", results)
+    x, y = (images.noise(SHAPE, seed).astype(np.float32) for seed in (0, 1))
+    shared = images.noise((*leading, *SHAPE[2:]), 2).astype(np.float32)
+    found, _ = target(x, y, shared, **ATTRIBUTES)
+    expected, _ = target(x, y, np.broadcast_to(shared, SHAPE), **ATTRIBUTES)
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(found).max() > 0
 
 
 @every_op

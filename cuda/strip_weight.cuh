@@ -1,8 +1,8 @@
-// The cotangents of a thread's map pixels (cuda/strip_grad.cuh), read a step before
-// they are used.
+// The weights of a thread's map pixels (cuda/strip_grad.cuh), read a step before they
+// are used.
 
-#ifndef JAX_FUSED_SSIM_CUDA_STRIP_COTANGENT_CUH_
-#define JAX_FUSED_SSIM_CUDA_STRIP_COTANGENT_CUH_
+#ifndef JAX_FUSED_SSIM_CUDA_STRIP_WEIGHT_CUH_
+#define JAX_FUSED_SSIM_CUDA_STRIP_WEIGHT_CUH_
 
 #include <cuda_runtime.h>
 
@@ -15,21 +15,22 @@
 namespace jax_fused_ssim::cuda {
 
 template <typename Loader>
-class Cotangents {
+class Weights {
  public:
   using Element = typename Loader::Element;
 
   // `at`: the map pixels of a thread with this group and channel, from image row `row`
   // on.
-  __device__ __forceinline__ Cotangents(const StripJob<Element>& job, int row,
-                                        int group, int channel, const MapGroup& at)
+  __device__ __forceinline__ Weights(const StripJob<Element>& job, int row, int group,
+                                     int channel, const MapGroup& at)
       : row_(row - job.map_y) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       const bool exists = group < job.groups && at.holds(job, i);
       rows_[i] = exists ? job.map_height : 0;
     }
-    from_ = job.cotangent + at.image * job.map_size +
+    from_ = job.weight +
+            image_offsets(job.leading, at.image < 0 ? 0 : at.image).of[kWeight] +
             (row - job.map_y) * job.map_row_size + int64_t{at.column} * job.channels +
             channel;
 #pragma unroll
@@ -74,4 +75,4 @@ class Cotangents {
 
 }  // namespace jax_fused_ssim::cuda
 
-#endif  // JAX_FUSED_SSIM_CUDA_STRIP_COTANGENT_CUH_
+#endif  // JAX_FUSED_SSIM_CUDA_STRIP_WEIGHT_CUH_

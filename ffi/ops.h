@@ -1,0 +1,34 @@
+// The ops: what each one takes and gives, of which handlers, checks and targets follow.
+
+#ifndef JAX_FUSED_SSIM_FFI_OPS_H_
+#define JAX_FUSED_SSIM_FFI_OPS_H_
+
+#include <cstddef>
+
+namespace jax_fused_ssim {
+
+// Every op takes img1 and img2 and gives scratch, behind all other results. In this
+// order, besides:
+enum Has : unsigned {
+  kHasWeight = 1 << 0,     // an operand of the map's shape, in the images' dtype
+  kHasSums = 1 << 1,       // a result for every plane
+  kHasMap = 1 << 2,        // a result
+  kHasGradients = 1 << 3,  // a result for img1, or one for each image
+};
+
+struct Op {
+  const char* target;  // of the custom call
+  unsigned has;
+};
+
+constexpr Op kOps[] = {
+    {"jax_fused_ssim_ssim_sum", kHasSums},
+    {"jax_fused_ssim_ssim_sum_grad", kHasSums | kHasGradients},
+    {"jax_fused_ssim_ssim_map", kHasMap},
+    {"jax_fused_ssim_ssim_map_grad", kHasWeight | kHasGradients},
+};
+constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
+
+}  // namespace jax_fused_ssim
+
+#endif  // JAX_FUSED_SSIM_FFI_OPS_H_

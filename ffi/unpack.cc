@@ -1,0 +1,286 @@
+#include "ffi/unpack.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace jax_fused_ssim {
+namespace {
+
+namespace ffi = xla::ffi;
+
+using Dims = std::vector<int64_t>;
+
+// Sides up to here fit the kernels' 32-bit row and column indices, halo included.
+constexpr int64_t kMaxSide = int64_t{1} << 30;
+
+struct Buffer {
+  ffi::DataType dtype;
+  Dims shape;
+  void* data;
+};
+
+ffi::Error invalid(const std::string& message) {
+  return ffi::Error::InvalidArgument("jax_fused_ssim: " + message);
+}
+
+std::string text(const Dims& shape) {
+  std::string s = "[";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    s += (i ? ", " : "") + std::to_string(shape[i]);
+  }
+  return s + "]";
+}
+
+std::string text(ffi::DataType dtype) {
+  return "dtype " + std::to_string(static_cast<int>(dtype));
+}
+
+Buffer buffer(const ffi::AnyBuffer& b) {
+  const auto dims = b.dimensions();
+  return {b.element_type(), Dims(dims.begin(), dims.end()), b.untyped_data()};
+}
+
+std::optional<DType> image_dtype(ffi::DataType dtype) {
+  switch (dtype) {
+    case ffi::F16:
+      return DType::kF16;
+    case ffi::BF16:
+      return DType::kBF16;
+    case ffi::F32:
+      return DType::kF32;
+    case ffi::F64:
+      return DType::kF64;
+    default:
+      return std::nullopt;
+  }
+}
+
+ffi::Error get_parameters(const ffi::Dictionary& attrs, Parameters* out) {
+  std::string missing;
+  auto get = [&](const char* name, auto* value) {
+    auto found = attrs.get<std::remove_pointer_t<decltype(value)>>(name);
+    if (found.has_value()) {
+      *value = *found;
+    } else {
+      missing += std::string(missing.empty() ? "" : ", ") + name;
+    }
+  };
+  for (const Parameter& p : kParameters) {
+    if (p.number) {
+      get(p.name, &(out->*p.number));
+    } else {
+      get(p.name, &(out->*p.flag));
+    }
+  }
+  if (!missing.empty())
+    return invalid("attributes missing or of a wrong type: " + missing);
+  return ffi::Error::Success();
+}
+
+ffi::Error check_bounds(const Parameters& parameters, DType dtype) {
+  for (const Parameter& p : kParameters) {
+    if (!p.bounded) continue;
+    const Bounds& bounds = dtype == DType::kF64 ? p.in_double : p.in_float;
+    const double value = parameters.*p.number;
+    if (value >= bounds.least && value <= bounds.most) continue;
+    char message[128];
+    std::snprintf(message, sizeof message, "%s must be within [%g, %g], got %g", p.name,
+                  bounds.least, bounds.most, value);
+    return invalid(message);
+  }
+  return ffi::Error::Success();
+}
+
+// Reads operands or results into buffers; their number must be within [least, most].
+template <typename Remaining>
+ffi::Error get_buffers(const char* what, const Remaining& remaining, size_t least,
+                       size_t most, std::vector<Buffer>* out) {
+  if (remaining.size() < least || remaining.size() > most) {
+    return invalid("expected " + std::to_string(least) +
+                   (least == most ? "" : " or " + std::to_string(most)) + " " + what +
+                   ", got " + std::to_string(remaining.size()));
+  }
+  for (size_t i = 0; i < remaining.size(); ++i) {
+    auto found = remaining.template get<ffi::AnyBuffer>(i);
+    if (!found.has_value()) return found.error();
+    if constexpr (std::is_same_v<Remaining, ffi::RemainingRets>) {
+      out->push_back(buffer(**found));
+    } else {
+      out->push_back(buffer(*found));
+    }
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error check(const char* what, const Buffer& b, ffi::DataType dtype,
+                 const Dims& shape) {
+  if (b.dtype == dtype && b.shape == shape) return ffi::Error::Success();
+  return invalid(std::string(what) + " must be " + text(dtype) + " of shape " +
+                 text(shape) + ", got " + text(b.dtype) + " of shape " + text(b.shape));
+}
+
+Dims joined(Dims leading, const Dims& rest) {
+  leading.insert(leading.end(), rest.begin(), rest.end());
+  return leading;
+}
+
+// Strides, in images or maps, by which the leading dimensions of an operand are walked;
+// 0 where it has size 1 and the results do not. `full`: its shape with the leading
+// dimensions of the results, `rank` of them. Empty where it does not fit.
+std::optional<Dims> leading_strides(const Dims& shape, const Dims& full, size_t rank) {
+  if (shape.size() != full.size()) return std::nullopt;
+  Dims strides(rank);
+  int64_t stride = 1;
+  for (size_t k = shape.size(); k-- > 0;) {
+    if (shape[k] != full[k] && (k >= rank || shape[k] != 1)) return std::nullopt;
+    if (k >= rank) continue;
+    strides[k] = shape[k] == full[k] ? stride : 0;
+    stride *= shape[k];
+  }
+  return strides;
+}
+
+// Writes the leading dimensions with those merged that all operands walk as one.
+ffi::Error merge_leading(const Dims& leading, const std::vector<Dims>& strides,
+                         Leading* out) {
+  for (size_t k = 0; k < leading.size(); ++k) {
+    if (leading[k] == 1) continue;
+    bool merges = out->rank > 0;
+    for (size_t i = 0; i < strides.size(); ++i) {
+      merges = merges && out->stride[i][out->rank - 1] == strides[i][k] * leading[k];
+    }
+    if (!merges) {
+      if (out->rank == Leading::kMaxRank) {
+        return invalid("operands broadcast against each other in more than " +
+                       std::to_string(Leading::kMaxRank) +
+                       " alternating groups of leading dimensions");
+      }
+      out->size[out->rank++] = 1;
+    }
+    out->size[out->rank - 1] *= leading[k];
+    for (size_t i = 0; i < strides.size(); ++i) {
+      out->stride[i][out->rank - 1] = strides[i][k];
+    }
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
+                  const ffi::RemainingRets& rets, const ffi::Dictionary& attrs,
+                  Call* call) {
+  const auto has = [&](unsigned what) { return (op.has & what) != 0; };
+  const size_t operands = 2 + has(kHasWeight);
+  const size_t least_results =
+      has(kHasSums) + has(kHasMap) + has(kHasGradients) + 1;  // and scratch
+
+  std::vector<Buffer> in, out;
+  if (auto error = get_parameters(attrs, &call->parameters); error.failure()) {
+    return error;
+  }
+  if (auto error = get_buffers("operands", args, operands, operands, &in);
+      error.failure()) {
+    return error;
+  }
+  if (auto error = get_buffers("results", rets, least_results,
+                               least_results + has(kHasGradients), &out);
+      error.failure()) {
+    return error;
+  }
+
+  const Buffer &img1 = in[kImg1], &img2 = in[kImg2];
+  const auto dtype = image_dtype(img1.dtype);
+  const bool last = call->parameters.channels_last;
+  const size_t trailing = last ? 3 : 2;
+  if (!dtype || img1.dtype != img2.dtype) {
+    return invalid(
+        "images must have one dtype, float16, bfloat16, float32 or float64; got " +
+        text(img1.dtype) + " and " + text(img2.dtype));
+  }
+  call->dtype = *dtype;
+  if (auto error = check_bounds(call->parameters, *dtype); error.failure()) {
+    return error;
+  }
+  if (img1.shape.size() < trailing || img1.shape.size() != img2.shape.size()) {
+    return invalid("images must have the same number of dimensions, at least " +
+                   std::to_string(trailing) + "; got " + text(img1.shape) + " and " +
+                   text(img2.shape));
+  }
+  const size_t leading_rank = img1.shape.size() - trailing;
+  if (out[0].shape.size() < leading_rank) {
+    return invalid("results have too few dimensions: " + text(out[0].shape));
+  }
+  const Dims leading(out[0].shape.begin(), out[0].shape.begin() + leading_rank);
+  const Dims rest(img1.shape.begin() + leading_rank, img1.shape.end());
+  call->height = rest[0];
+  call->width = rest[1];
+  call->channels = last ? rest[2] : 1;
+  call->images = 1;
+  for (const int64_t n : leading) call->images *= n;
+  if (call->height < 1 || call->width < 1 || call->channels < 1 ||
+      call->map_height() < 1 || call->map_width() < 1 || call->height > kMaxSide ||
+      call->width > kMaxSide) {
+    return invalid("images " + text(img1.shape) +
+                   " are empty, smaller than the window, or too large");
+  }
+
+  const ffi::DataType wide = *dtype == DType::kF64 ? ffi::F64 : ffi::F32;
+  const Dims planes = last ? joined(leading, {call->channels}) : leading;
+  const Dims words = joined(planes, {kScratchWords});
+  const Dims image = joined(leading, rest);
+  Dims map = image;
+  map[leading_rank] = call->map_height();
+  map[leading_rank + 1] = call->map_width();
+
+  std::vector<Dims> strides;
+  for (size_t i = 0; i < operands; ++i) {
+    const Dims& full = i == kWeight ? map : image;
+    const auto found = leading_strides(in[i].shape, full, leading_rank);
+    if (i == kWeight && (!found || in[i].dtype != img1.dtype)) {
+      return invalid("cotangent must be " + text(img1.dtype) + " of shape " +
+                     text(map) + ", but for leading dimensions of size 1; got " +
+                     text(in[i].dtype) + " of shape " + text(in[i].shape));
+    }
+    if (!found) {
+      return invalid("images " + text(img1.shape) + " and " + text(img2.shape) +
+                     " do not fit each other and results with leading dimensions " +
+                     text(leading));
+    }
+    strides.push_back(*found);
+    call->operand[i] = in[i].data;
+  }
+  if (auto error = merge_leading(leading, strides, &call->leading); error.failure()) {
+    return error;
+  }
+
+  const struct {
+    bool present;
+    const char* name;
+    ffi::DataType dtype;
+    const Dims& shape;
+    void** data;
+  } results[] = {
+      {has(kHasSums), "sums", wide, planes, &call->sums},
+      {has(kHasMap), "map", img1.dtype, map, &call->map},
+      {has(kHasGradients), "gradient", wide, image, &call->grad1},
+      {out.size() > least_results, "second gradient", wide, image, &call->grad2},
+      {true, "scratch", ffi::U32, words, &call->scratch},
+  };
+  size_t next = 0;
+  for (const auto& result : results) {
+    if (!result.present) continue;
+    const Buffer& b = out[next++];
+    if (auto error = check(result.name, b, result.dtype, result.shape);
+        error.failure()) {
+      return error;
+    }
+    *result.data = b.data;
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace jax_fused_ssim
