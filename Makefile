@@ -31,7 +31,7 @@ BUILD := $(VENV)/build
 BUILD_PIP := $(BUILD)/bin/python -m pip --disable-pip-version-check
 # One folder for each setting, kept, so that only what has changed is compiled.
 BUILD_DIR = $(VENV)/native/$(JAX_FUSED_SSIM_CUDA)-$(subst ;,+,$(CUDAARCHS))
-NATIVE := $(wildcard $(addsuffix /*,common cpu cuda ffi))
+NATIVE := $(filter-out %.py,$(wildcard $(addsuffix /*,common cpu cuda ffi)))
 NATIVE_SOURCES := pyproject.toml CMakeLists.txt $(NATIVE) \
   $(wildcard $(addprefix cmake/*.,cmake map py))
 SOURCES := $(NATIVE_SOURCES) README.md LICENSE $(wildcard jax_fused_ssim/*.py)

@@ -66,10 +66,6 @@ struct PairOf<double> {
   using type = double2;
 };
 
-// Rows are read and written in pairs, by threads whose neighbours work on the next row:
-// no two of them meet in a bank when the pitch is twice an odd number.
-constexpr int row_pitch(int width) { return width + (6 - width % 4) % 4; }
-
 template <int kCount, typename T>
 __device__ __forceinline__ void load_row(const T* row, T (&out)[kCount]) {
   static_assert(kCount % 2 == 0, "rows are read in pairs");

@@ -13,7 +13,7 @@ struct Device {
   int major = 0;  // of the compute capability
   int multiprocessors = 0;
   int shared_bytes = 0;            // that one block can have
-  bool overlaps_launches = false;  // see cuda/launch.cuh
+  bool overlaps_launches = false;  // see cuda/overlap.cuh
 
   // Of the current device; `stream` is one of its streams.
   static cudaError_t current(cudaStream_t stream, Device* device) {

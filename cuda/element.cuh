@@ -1,4 +1,4 @@
-// Element types as they lie in memory, and the type their arithmetic is done in.
+// Element types as they lie in memory.
 
 #ifndef JAX_FUSED_SSIM_CUDA_ELEMENT_CUH_
 #define JAX_FUSED_SSIM_CUDA_ELEMENT_CUH_
@@ -7,18 +7,9 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-namespace jax_fused_ssim::cuda {
+#include "cuda/element.h"
 
-template <typename Element>
-struct ComputeOf {
-  using type = float;
-};
-template <>
-struct ComputeOf<double> {
-  using type = double;
-};
-template <typename Element>
-using Compute = typename ComputeOf<Element>::type;
+namespace jax_fused_ssim::cuda {
 
 // Loads are from memory that no thread of the launch writes.
 __device__ __forceinline__ float load(const __half* p) {

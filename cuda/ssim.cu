@@ -2,7 +2,7 @@
 //
 // A sum is three launches: clear one accumulator a plane, let the main kernel add to
 // them with integer atomics (common/plane_sum.h), convert them. They overlap
-// (cuda/launch.cuh): tiles need the accumulators at their end only. Strips have them
+// (cuda/overlap.cuh): tiles need the accumulators at their end only. Strips have them
 // cleared by a launch that they need anyway (cuda/strip_centre.cuh).
 
 #include <cuda_bf16.h>
@@ -15,7 +15,8 @@
 #include <cstring>
 
 #include "cuda/kernels.h"
-#include "cuda/launch.cuh"
+#include "cuda/launch.h"
+#include "cuda/overlap.cuh"
 #include "cuda/ssim.h"
 
 namespace jax_fused_ssim::cuda {

@@ -3,22 +3,21 @@
 //
 // A launch of its own, although a few loads of a block would do: whatever stands beside
 // the row loops of cuda/strip_*.cuh costs them registers. It overlaps with the strips'
-// own beginning (cuda/launch.cuh).
+// own beginning (cuda/overlap.cuh).
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_CENTRE_CUH_
 #define JAX_FUSED_SSIM_CUDA_STRIP_CENTRE_CUH_
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstdint>
 
 #include "common/formula.h"
 #include "common/plane_sum.h"
 #include "common/window.h"
 #include "cuda/centre.cuh"
-#include "cuda/launch.cuh"
 #include "cuda/leading.cuh"
+#include "cuda/overlap.cuh"
 #include "cuda/strip_job.cuh"
 
 namespace jax_fused_ssim::cuda {
@@ -43,16 +42,6 @@ __global__ void prepare_kernel(const __grid_constant__ StripJob<Element> job) {
       if (job.accumulators) job.accumulators[plane] = {};
     }
   }
-}
-
-template <typename Element>
-cudaError_t launch_prepare(cudaStream_t stream, const Device& device,
-                           const StripJob<Element>& job) {
-  constexpr int kThreads = 128;
-  constexpr int64_t kMostBlocks = 1 << 20;
-  const int64_t blocks = (job.images * job.channels * 32 + kThreads - 1) / kThreads;
-  const Grid grid = {std::min(blocks, kMostBlocks), kThreads};
-  return launch(stream, device, false, prepare_kernel<Element>, grid, job);
 }
 
 // The centres for a channel of the image that is `nth` after the one that a strip's row

@@ -1,4 +1,8 @@
-#include "cuda/strip_launch.cuh"
+#include "cuda/strip_grad.cuh"
+#include "cuda/strip_launch.h"
+#include "cuda/strip_load_interleaved.cuh"
+#include "cuda/strip_load_planar.cuh"
+#include "cuda/strip_sum.cuh"
 
 namespace jax_fused_ssim::cuda {
 

@@ -8,15 +8,9 @@
 #include "common/formula.h"
 #include "common/window.h"
 #include "cuda/convolve.cuh"
+#include "cuda/strip_shape.h"
 
 namespace jax_fused_ssim::cuda {
-
-constexpr int kGroup = 4;                     // columns a thread owns
-constexpr int kReach = kGroup + 2 * kRadius;  // columns it reads for them
-
-constexpr int whole_groups(int columns) {
-  return (columns + kGroup - 1) / kGroup * kGroup;
-}
 
 // kReach floats from `from` on, which is kPast floats past a multiple of 16 bytes.
 template <int kPast, int kFrom = 0>

@@ -34,92 +34,16 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Strip>
-__global__ void strip_grad_kernel(
-    const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
+template <typename Loader, int kGradients, bool kSums, bool kWeighted, unsigned kTuning>
+struct Outputs<GradStrip<Loader, kGradients, kSums, kWeighted, kTuning>> {
+  using Job = StripJob<typename Loader::Element>;
 
-// How a strip lies in shared memory, and where its columns are. Pixels are counted from
-// the first of the strip's row: stage 1 has the 4 of group g from kMapAt + 4 g on, for
-// which it reads from 5 before; stage 2 has those from kOutAt + 4 g on, of all groups
-// but the last kLost. kTuning: cuda/strip_tuning.cuh.
-template <typename Loader_, int kGradients_, bool kSums_, bool kWeighted_,
-          unsigned kTuning_>
-struct GradStrip {
-  using Loader = Loader_;
-  static constexpr int kGradients = kGradients_;
-  static constexpr bool kSums = kSums_;
-  static constexpr bool kWeighted = kWeighted_;
-  static_assert(!(kSums && kWeighted), "sums count all pixels alike");
-  static constexpr int kThreads = Loader::kThreads;  // of a stage
-  static constexpr int kStrips = 128 / kThreads;     // of a block
-  static constexpr int kBlockThreads = 2 * 128;
-  static constexpr int kBlocks = 1;  // on a multiprocessor
-
-  static constexpr int kOutAt = whole_groups(2 * kRadius);
-  static constexpr int kMapAt = kOutAt - kRadius;
-  static constexpr int kPast = (kMapAt - kRadius) % 4;
-  static constexpr int kLost = whole_groups(2 * kRadius) / kGroup;
-  // The map pixels that a strip counts are those of the groups from kFirstCounted on,
-  // as many as it has of the gradient: they begin kCountedBefore pixels before these.
-  static constexpr int kFirstCounted = kRadius / kGroup;
-  static constexpr int kCountedBefore = kRadius % kGroup;
-  static_assert(kOutAt == 12 && kMapAt == 7 && kLost == 3, "");
-  static_assert(kFirstCounted == 1 && kCountedBefore == 1, "");
-  static constexpr bool kWritesImage = true;
-  static constexpr int kHaloRows = 4 * kRadius;
-
-  // Stage 2 takes the derivatives a step late. It needs s and d of the row 10 above:
-  // for one gradient it has the registers to read them a step early, before that row is
-  // copied over, for two it has not and the ring has one more step, if that fits.
-  static constexpr bool kReadsOwnEarly = kGradients == 1 || Loader::kAhead == 1;
-  static constexpr int kStepsBehind =
-      1 + 2 * kRadius / kStepRows + (kReadsOwnEarly ? 0 : 1);
-  static constexpr int kSlots = Loader::kStepsAhead + kStepsBehind;
-  static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
-
-  // Derivatives: two steps of rows, and at the end of a row zeros for what lies above
-  // and below the map.
-  using Maps = DerivativeMaps<kGradients>;
-  static constexpr int kMaps = Maps::kCount;
-  static constexpr int kZeros = whole_groups(kReach);
-  static constexpr int kMapPitch = Loader::kPitch + kZeros;
-  static constexpr int kMapRow = kMaps * kMapPitch;
-  static constexpr int kMapStep = kStepRows * kMapRow;
-  static constexpr int kMapBytes = 2 * kMapStep * int(sizeof(float));
-
-  static constexpr unsigned kTuning = kTuning_;
-
-  // For cuda/strip_store.cuh.
-  using Output = float;
-  static constexpr int kOutputs = kGradients;
-  static constexpr bool kSingly = !Loader::kVectors;
-  static constexpr int kStagedBytes = kStagedBytesFor<Loader, kOutputs>;
-  template <typename Job>
-  __device__ __forceinline__ static float* output(const Job& job, int k) {
+  __device__ __forceinline__ static float* at(const Job& job, int k) {
     return k == 0 ? job.grad1 : job.grad2;
   }
-  template <typename Job>
-  __device__ __forceinline__ static int64_t output_row_size(const Job& job) {
+  __device__ __forceinline__ static int64_t row_size(const Job& job) {
     return job.row_size;
   }
-
-  static constexpr int kStripBytes = kRingBytes + kMapBytes + kStagedBytes +
-                                     Loader::kCopyBytes +
-                                     KeptByLoading<Loader, kTuning>::kBytes;
-  static constexpr int kBytes = kStrips * kStripBytes;
-  static_assert(kStripBytes % alignof(float4) == 0, "what is kept is read by fours");
-
-  // A strip has `columns` of a channel; its row begins at this pixel of the virtual
-  // row.
-  static JFS_HOST_DEVICE int64_t first_pixel(int64_t strip, int columns) {
-    return strip * (columns - kGroup * kLost) - kOutAt;
-  }
-  // Strips for the first `pixels` of the virtual row.
-  static int64_t strips(int64_t pixels, int columns) {
-    const int own = columns - kGroup * kLost;
-    return (pixels + kCountedBefore + own - 1) / own;
-  }
-  static auto kernel() { return strip_grad_kernel<GradStrip>; }
 };
 
 // A step's barrier, of the two stages of a strip. They come to it from different
@@ -166,8 +90,8 @@ constexpr int kWarmUp = 1 + 2 * kRadius / kStepRows;
 template <typename Strip>
 __device__ __forceinline__ Destination gradient_destination(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
-  const Quad quad =
-      Strip::Loader::quad(job, p.origin, Strip::kOutAt, p.thread, p.first_channel);
+  const Quad quad = Columns<typename Strip::Loader>::quad(job, p.origin, Strip::kOutAt,
+                                                          p.thread, p.first_channel);
   const bool any = p.thread < (job.groups - Strip::kLost) * job.part_channels;
   Destination destination;
   destination.at = quad.image * job.image_size + quad.in_row;
@@ -387,7 +311,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   p.strip = (in_stage / kThreads + (second ? Strip::kStrips / 2 : 0)) % Strip::kStrips;
   p.thread = in_stage % kThreads;
   if constexpr ((Strip::kTuning & kHoldsThread) != 0) pin(p.thread);
-  p.offset = Loader::offset_of(job, p.thread);
+  p.offset = Columns<Loader>::offset_of(job, p.thread);
   unsigned char* mine = block_shared + p.strip * Strip::kStripBytes;
   if constexpr ((Strip::kTuning & kHoldsShared) != 0) pin_shared(mine);
   p.ring = reinterpret_cast<float*>(mine);
@@ -407,8 +331,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   Pieces<typename Loader::Element> pieces(
       job, static_cast<int64_t>(blockIdx.x) * Strip::kStrips + p.strip);
   p.first_channel = pieces.first_channel();
-  p.group = Loader::group_of(job, p.thread, p.first_channel);
-  p.channel = p.first_channel + Loader::channel_of(job, p.thread);
+  p.group = Columns<Loader>::group_of(job, p.thread, p.first_channel);
+  p.channel = p.first_channel + Columns<Loader>::channel_of(job, p.thread);
   Piece piece;
   while (pieces.next(job, piece)) {
     p.origin = place_of(job, Strip::first_pixel(piece.strip, kGroup * job.groups));

@@ -19,14 +19,10 @@
 #include "cuda/predicated.cuh"
 #include "cuda/strip_centre.cuh"
 #include "cuda/strip_job.cuh"
-#include "cuda/strip_tuning.cuh"
+#include "cuda/strip_shape.h"
+#include "cuda/strip_tuning.h"
 
 namespace jax_fused_ssim::cuda {
-
-// Columns of a row behind those of the strip's threads: what the last of these reads on
-// either side, from up to kHalfGap - kRadius columns on.
-constexpr int kHalo = whole_groups(kHalfGap - kRadius + kReach - kGroup);
-static_assert(kHalo == 16, "");
 
 // A place in a ring of kSlots slots of kBytes.
 template <int kSlots, int kBytes>
@@ -172,6 +168,11 @@ __device__ __forceinline__ int64_t row_bytes(const StripJob<Element>& job) {
   }
 }
 
+// Where a thread's columns lie among those of a row, and in which channel, and which
+// elements of a row it copies.
+template <typename Loader>
+struct Columns;
+
 // The loading thread of a strip whose ring has kSlots steps:
 //     begin(job)           sets the first copies under way
 //     start(job, strip, meet)
@@ -189,14 +190,13 @@ class Loading;
 template <typename Strip>
 using StripLoading = Loading<typename Strip::Loader, Strip::kSlots, Strip::kTuning>;
 
+// What it keeps: what its pixels lose, and where it copies the halo from.
 template <typename Loader, unsigned kTuning>
-struct KeptByLoading {
-  using Offsets =
-      Kept<Loader::kPairs, Loader::kThreads, (kTuning & kKeepsOffsets) != 0>;
-  using Halo = SecondSource<typename Loader::Element, Loader::kThreads,
-                            (kTuning & kKeepsHaloSource) != 0>;
-  static constexpr int kBytes = Offsets::kBytes + Halo::kBytes;
-};
+using KeptOffsets =
+    Kept<Loader::kPairs, Loader::kThreads, (kTuning & kKeepsOffsets) != 0>;
+template <typename Loader, unsigned kTuning>
+using KeptHaloSource = SecondSource<typename Loader::Element, Loader::kThreads,
+                                    (kTuning & kKeepsHaloSource) != 0>;
 
 // All rows of a step at once.
 template <typename Loading, typename Job>

@@ -14,40 +14,8 @@
 
 namespace jax_fused_ssim::cuda {
 
-// Up to kMaxChannels channels of those that are interleaved in memory. In shared memory
-// a row has a segment for each, kGroup columns for each of the channel's share of the
-// threads and a halo; a remainder of threads computes columns that nobody reads. Rows
-// are copied as they are to a ring of their own and then dealt out to the segments, a
-// quad of kGroup elements a thread. What is more than a quad a thread is copied by the
-// quad but dealt out by the element, so by others, a step after those have waited; of
-// both rows of a step together, each thread has one element at most.
-template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
-class InterleavedLoader {
- public:
-  using Element = Element_;
-  static constexpr bool kVectors = kAligned;
-  static constexpr bool kInterleaved = true;
-  static constexpr bool kMeetsAtStart = true;
-  static constexpr int kPairs = kGroup + 1;  // of offsets
-  static constexpr bool kInPlace = false;    // dealt out to another ring
-  static constexpr int kThreads = kThreads_;
-  static constexpr int kAhead = kAhead_;
-  static constexpr int kMaxChannels = 4;
-  static_assert(kAligned || sizeof(Element) == 4, "copies are of 4 bytes at least");
-  static_assert(kMaxChannels == kGroup, "a pixel of a part is a quad");
-
-  static constexpr int kPitch = kGroup * kThreads + kHalo * (kMaxChannels + 1);
-  static constexpr int kRowFloats = 2 * kPitch;
-  static constexpr int kStepFloats = kStepRows * kRowFloats;
-  static constexpr int kStepBytes = kStepFloats * int(sizeof(float));
-  static constexpr int kStepsAhead = 1;
-
-  static constexpr int kCopyRow = 2 * kPitch;  // elements
-  static constexpr int kCopyStepBytes = kStepRows * kCopyRow * int(sizeof(Element));
-  static constexpr int kCopyBytes = (kAhead + 1) * kCopyStepBytes;
-
-  static constexpr int groups(int part_channels) { return kThreads / part_channels; }
-
+template <typename Element, bool kAligned, int kThreads, int kAhead>
+struct Columns<InterleavedLoader<Element, kAligned, kThreads, kAhead>> {
   // job.groups for a thread that has nothing to do in a strip with these channels.
   __device__ __forceinline__ static int group_of(const StripJob<Element>& job,
                                                  int thread, int first_channel) {
@@ -58,12 +26,6 @@ class InterleavedLoader {
   __device__ __forceinline__ static int channel_of(const StripJob<Element>& job,
                                                    int thread) {
     return thread / job.groups;
-  }
-  // Floats from one segment to the next, for job.segment. Eight threads read 128 bytes
-  // at a time: where they lie in two segments, these are as far apart as if there were
-  // one.
-  static constexpr int segment(int groups) {
-    return kGroup * groups + (groups % 8 == 0 ? kHalo : 2 * kHalo);
   }
   // Where an element of a row, counted from its first pixel, has its place in a
   // segment.
@@ -101,6 +63,8 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
  public:
   using Loader = InterleavedLoader<Element, kAligned, kThreads, kAhead>;
   using InShared = KeptByLoading<Loader, kTuning>;
+  static_assert(KeptOffsets<Loader, kTuning>::kBytes == InShared::kOffsetBytes, "");
+  static_assert(KeptHaloSource<Loader, kTuning>::kBytes == InShared::kHaloBytes, "");
 
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
                                      unsigned char* copies, unsigned char* kept,
@@ -113,21 +77,21 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
         copies_more_(thread < kStepRows * kMoreQuads &&
                      kGroup * more_quad() < elements(job)),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
-        from_(job, Loader::quad(job, strip, 0, thread, first_channel), row),
-        more_from_(job, Loader::quad(job, strip, 0, more_quad(), first_channel),
-                   row + more_copy_row(), from_, kept + InShared::Offsets::kBytes,
-                   thread),
+        from_(job, Columns<Loader>::quad(job, strip, 0, thread, first_channel), row),
+        more_from_(job,
+                   Columns<Loader>::quad(job, strip, 0, more_quad(), first_channel),
+                   row + more_copy_row(), from_, kept + InShared::kOffsetBytes, thread),
         offsets_(kept, thread) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      to_[i] = Loader::place_in_row(job, kGroup * thread + i);
+      to_[i] = Columns<Loader>::place_in_row(job, kGroup * thread + i);
     }
-    // Who has no more to deal out repeats the first of its own: a condition in the loop
-    // would become a branch.
+    // Who has no more to deal out repeats the first of its own: a condition in
+    // the loop would become a branch.
     static_assert(kStepRows * kMore <= kThreads, "a thread deals out one more");
     const int more = more_element(job);
     const int more_row = thread / kMore % kStepRows;
-    more_to_ = more_row * Loader::kRowFloats + Loader::place_in_row(job, more);
+    more_to_ = more_row * Loader::kRowFloats + Columns<Loader>::place_in_row(job, more);
     more_read_ = (more_row * Loader::kCopyRow + more) * kSize;
   }
 
@@ -260,9 +224,9 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
   int more_read_;   // bytes into a step
   RowSpan rows_;
   CopySource<Element> from_;
-  typename InShared::Halo more_from_;
+  KeptHaloSource<Loader, kTuning> more_from_;
   // For the elements of the thread's quad, and for what else it deals out.
-  typename InShared::Offsets offsets_;
+  KeptOffsets<Loader, kTuning> offsets_;
   RingPosition<kAhead + 1, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };

@@ -15,39 +15,8 @@
 
 namespace jax_fused_ssim::cuda {
 
-// One channel. Every thread copies four columns of both images, and the first warp the
-// halo. kAligned: four neighbours may be copied at once; otherwise they are floats and
-// copied one by one. Floats become s and d in place, in the ring; smaller elements are
-// copied to a ring of their own first.
-template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
-class PlanarLoader {
- public:
-  using Element = Element_;
-  static constexpr bool kVectors = kAligned;
-  static constexpr bool kInterleaved = false;
-  static constexpr bool kMeetsAtStart = false;
-  static constexpr int kPairs = 2;  // of offsets
-  static constexpr int kThreads = kThreads_;
-  static constexpr int kAhead = kAhead_;
-  static constexpr bool kInPlace = std::is_same_v<Element, float>;
-  static_assert(kAligned || kInPlace, "copies are of 4 bytes at least");
-  static_assert(kThreads % 32 == 0, "");
-
-  static constexpr int kPitch = kGroup * kThreads + kHalo;
-  static constexpr int kRowFloats = 2 * kPitch;
-  static constexpr int kStepFloats = kStepRows * kRowFloats;
-  static constexpr int kStepBytes = kStepFloats * int(sizeof(float));
-  // Steps that the ring must hold from the one being computed on.
-  static constexpr int kStepsAhead = kInPlace ? kAhead : 1;
-
-  static constexpr int kCopyRow = 2 * kPitch;  // elements
-  static constexpr int kCopyStepBytes =
-      kInPlace ? kStepBytes : kStepRows * kCopyRow * int(sizeof(Element));
-  static constexpr int kCopyBytes = kInPlace ? 0 : kAhead * kCopyStepBytes;
-
-  // Groups of columns that a strip has of each channel.
-  static constexpr int groups(int) { return kThreads; }
-
+template <typename Element, bool kAligned, int kThreads, int kAhead>
+struct Columns<PlanarLoader<Element, kAligned, kThreads, kAhead>> {
   // Where a thread's columns lie among those of a row, and in which channel.
   __device__ __forceinline__ static int group_of(const StripJob<Element>&, int thread,
                                                  int) {
@@ -74,6 +43,8 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
  public:
   using Loader = PlanarLoader<Element, kAligned, kThreads, kAhead>;
   using InShared = KeptByLoading<Loader, kTuning>;
+  static_assert(KeptOffsets<Loader, kTuning>::kBytes == InShared::kOffsetBytes, "");
+  static_assert(KeptHaloSource<Loader, kTuning>::kBytes == InShared::kHaloBytes, "");
 
   // The strip's row begins at `strip`, its first step at image row `row`.
   // Rows from `end` on are not needed.
@@ -85,10 +56,9 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
         copies_(Loader::kInPlace ? ring_ : copies),
         thread_(thread),
         rows_(row, row < 0 ? 0 : row, end < job.height ? end : job.height),
-        from_(job, Loader::quad(job, strip, 0, thread, 0), row),
+        from_(job, Columns<Loader>::quad(job, strip, 0, thread, 0), row),
         halo_from_(job, Quad(job, strip, halo_copy_column(), 0, kHaloCopy),
-                   row + halo_copy_row(), from_, kept + InShared::Offsets::kBytes,
-                   thread),
+                   row + halo_copy_row(), from_, kept + InShared::kOffsetBytes, thread),
         offsets_(kept, thread) {}
 
   __device__ __forceinline__ void begin(const StripJob<Element>& job) {
@@ -163,9 +133,9 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
   static constexpr int kImageBytes = Loader::kPitch * kSize;
   static constexpr int kCopySlots = Loader::kInPlace ? kSlots : kAhead;
 
-  // The halo's columns from one copy: elements under 4 bytes are copied by the group.
-  // Its two rows are shared out among the first threads of the first warp; each of its
-  // columns is formed by one thread of that warp.
+  // The halo's columns from one copy: elements under 4 bytes are copied by the
+  // group. Its two rows are shared out among the first threads of the first warp;
+  // each of its columns is formed by one thread of that warp.
   static constexpr int kHaloCopy = kSize < 4 ? kGroup : 1;
   static constexpr int kHaloCopies = kHalo / kHaloCopy;
   static_assert(kHalo * kStepRows <= 32, "what one lane copies others read");
@@ -231,9 +201,9 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
   const int thread_;
   RowSpan rows_;
   CopySource<Element> from_;
-  typename InShared::Halo halo_from_;
+  KeptHaloSource<Loader, kTuning> halo_from_;
   // For the thread's columns, and for its column of the halo.
-  typename InShared::Offsets offsets_;
+  KeptOffsets<Loader, kTuning> offsets_;
   RingPosition<kCopySlots, Loader::kCopyStepBytes> copy_at_{0};
   RingPosition<kSlots, Loader::kStepBytes> form_at_{0};
 };

@@ -54,9 +54,13 @@ class StoredRows {
   unsigned int whole_, single_[kGroup];
 };
 
-// A thread's outputs, `kOutputs` of them of type `Output`, the k-th at output(job, k)
-// with rows of output_row_size(job) elements. It puts rows from `row` of the piece on,
-// which has `rows` from row `begin` of the output on. `staged` is shared memory.
+// Where a strip's outputs are: at(job, k), and row_size(job), in elements.
+template <typename Strip>
+struct Outputs;
+
+// A thread's outputs, Strip::kOutputs of them of type Strip::Output. It puts rows from
+// `row` of the piece on, which has `rows` from row `begin` of the output on. `staged`
+// is shared memory.
 
 // Channels first: a thread stores its own columns.
 template <typename Strip>
@@ -69,9 +73,9 @@ class DirectStore {
                                          const Destination& destination, bool aligned,
                                          int begin, int rows, int row)
       : rows_(destination.exists, aligned, rows), row_(row) {
-    const int64_t at = destination.at + (begin + row) * Strip::output_row_size(job);
+    const int64_t at = destination.at + (begin + row) * Outputs<Strip>::row_size(job);
 #pragma unroll
-    for (int i = 0; i < Strip::kOutputs; ++i) to_[i] = Strip::output(job, i) + at;
+    for (int i = 0; i < Strip::kOutputs; ++i) to_[i] = Outputs<Strip>::at(job, i) + at;
   }
 
   __device__ __forceinline__ void store_last_step(const Job&) {}
@@ -81,7 +85,7 @@ class DirectStore {
 #pragma unroll
     for (int k = 0; k < Strip::kOutputs; ++k) rows_.store(row_, to_[k], v[k]);
 #pragma unroll
-    for (int k = 0; k < Strip::kOutputs; ++k) to_[k] += Strip::output_row_size(job);
+    for (int k = 0; k < Strip::kOutputs; ++k) to_[k] += Outputs<Strip>::row_size(job);
     row_ += 1;
   }
   __device__ __forceinline__ void end_step() {}
@@ -108,16 +112,16 @@ class StagedStore {
                                          const Destination& destination, bool aligned,
                                          int begin, int rows, int row)
       : staged_(staged),
-        offset_(Loader::offset_of(job, thread)),
+        offset_(Columns<Loader>::offset_of(job, thread)),
         rows_(destination.exists, aligned, rows),
         row_(row - kStepRows) {
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      from_[i] = Loader::place_in_row(job, kGroup * thread + i);
+      from_[i] = Columns<Loader>::place_in_row(job, kGroup * thread + i);
     }
-    const int64_t at = destination.at + (begin + row_) * Strip::output_row_size(job);
+    const int64_t at = destination.at + (begin + row_) * Outputs<Strip>::row_size(job);
 #pragma unroll
-    for (int i = 0; i < Strip::kOutputs; ++i) to_[i] = Strip::output(job, i) + at;
+    for (int i = 0; i < Strip::kOutputs; ++i) to_[i] = Outputs<Strip>::at(job, i) + at;
   }
 
   // After the barrier: the rows of the step before.
@@ -136,7 +140,7 @@ class StagedStore {
     for (int k = 0; k < kStores; ++k) {
       const int output = k % Strip::kOutputs;
       rows_.store(row_ + k / Strip::kOutputs, to_[output], v[k]);
-      to_[output] += Strip::output_row_size(job);
+      to_[output] += Outputs<Strip>::row_size(job);
     }
     row_ += kStepRows;
   }
@@ -165,13 +169,6 @@ class StagedStore {
 template <typename Strip>
 using OutputStore = std::conditional_t<Strip::Loader::kInterleaved, StagedStore<Strip>,
                                        DirectStore<Strip>>;
-
-// Strip::kStagedBytes of a strip with outputs: two steps.
-template <typename Loader, int kOutputs>
-constexpr int kStagedBytesFor =
-    Loader::kInterleaved
-        ? 2 * kStepRows * kOutputs * Loader::kPitch * int(sizeof(float))
-        : 0;
 
 }  // namespace jax_fused_ssim::cuda
 

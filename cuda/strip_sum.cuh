@@ -28,59 +28,15 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Strip>
-__global__ void strip_sum_kernel(
-    const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
+template <typename Loader, bool kMap, unsigned kTuning>
+struct Outputs<SumStrip<Loader, kMap, kTuning>> {
+  using Element = typename Loader::Element;
+  using Job = StripJob<Element>;
 
-// kTuning: cuda/strip_tuning.cuh.
-template <typename Loader_, bool kMap_, unsigned kTuning_>
-struct SumStrip {
-  using Loader = Loader_;
-  static constexpr bool kMap = kMap_;
-  static constexpr int kThreads = Loader::kThreads;
-  static constexpr int kBlockThreads = kThreads;
-  static constexpr int kBlocks = 256 / kThreads;  // on a multiprocessor
-  static constexpr int kStrips = 1;               // of a block
-  static constexpr int kSlots = 1 + Loader::kStepsAhead;
-  static constexpr unsigned kTuning = kTuning_;
-  static constexpr int kRingBytes = kSlots * Loader::kStepBytes;
-
-  // For cuda/strip_store.cuh.
-  using Output = typename Loader::Element;
-  static constexpr int kOutputs = kMap ? 1 : 0;
-  static constexpr bool kSingly = true;
-  static constexpr int kStagedBytes = kStagedBytesFor<Loader, kOutputs>;
-  template <typename Job>
-  __device__ __forceinline__ static Output* output(const Job& job, int) {
-    return job.map;
-  }
-  template <typename Job>
-  __device__ __forceinline__ static int64_t output_row_size(const Job& job) {
+  __device__ __forceinline__ static Element* at(const Job& job, int) { return job.map; }
+  __device__ __forceinline__ static int64_t row_size(const Job& job) {
     return job.map_row_size;
   }
-
-  static constexpr int kBytes = kRingBytes + kStagedBytes + Loader::kCopyBytes +
-                                KeptByLoading<Loader, kTuning>::kBytes;
-  static_assert(kBytes % alignof(float4) == 0, "what is kept is read by fours");
-
-  // Pixels of a strip's row before the first one it computes. Sums: so many that the
-  // window's reach is aligned for wide loads. Maps: so many that stores are.
-  static constexpr int kBefore = kMap ? kHalfGap : kRadius;
-  static constexpr int kPast = kBefore - kRadius;
-
-  static constexpr bool kWritesImage = false;
-  static constexpr int kHaloRows = 2 * kRadius;
-
-  // A strip has `columns` of a channel; its row begins at this pixel of the virtual
-  // row.
-  static JFS_HOST_DEVICE int64_t first_pixel(int64_t strip, int columns) {
-    return strip * columns - kHalfGap;
-  }
-  // Strips for the first `pixels` of the virtual row.
-  static int64_t strips(int64_t pixels, int columns) {
-    return (pixels + kHalfGap - kBefore + columns - 1) / columns;
-  }
-  static auto kernel() { return strip_sum_kernel<SumStrip>; }
 };
 
 // Where the quad of the map goes that a thread stores: as the loader has it for the
@@ -129,12 +85,12 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   int thread = threadIdx.x;
   if constexpr ((kTuning & kHoldsThread) != 0) pin(thread);
   const float* const reach =
-      ring + Loader::offset_of(job, thread) + Strip::kBefore - kRadius;
+      ring + Columns<Loader>::offset_of(job, thread) + Strip::kBefore - kRadius;
 
   Pieces<Element> pieces(job, blockIdx.x);
   const int first_channel = pieces.first_channel();
-  const int group = Loader::group_of(job, thread, first_channel);
-  const int channel = first_channel + Loader::channel_of(job, thread);
+  const int group = Columns<Loader>::group_of(job, thread, first_channel);
+  const int channel = first_channel + Columns<Loader>::channel_of(job, thread);
   Piece piece;
   while (pieces.next(job, piece)) {
     const Place origin =

@@ -13,7 +13,7 @@
 // Why tiles: blocks are many and independent, so a small image spreads over the whole
 // chip at once. The price is the halo, computed again by each neighbour (1.2 times the
 // work for the value, 1.7 with gradient), which large images need not pay. Why these
-// sizes: see TileShape in cuda/tile_job.cuh. Why several outputs a thread: n neighbours
+// sizes: see TileShape in cuda/tile_shape.h. Why several outputs a thread: n neighbours
 // share n + 10 inputs, and shared memory, not arithmetic, limits the kernel when n is
 // small.
 
@@ -30,9 +30,9 @@
 #include "cuda/centre.cuh"
 #include "cuda/convolve.cuh"
 #include "cuda/element.cuh"
-#include "cuda/launch.cuh"
 #include "cuda/leading.cuh"
-#include "cuda/tile_job.cuh"
+#include "cuda/overlap.cuh"
+#include "cuda/tile_shape.h"
 
 namespace jax_fused_ssim::cuda {
 
@@ -258,13 +258,10 @@ class Tile {
     T weight[kOut];
     if constexpr (kGradients != 0) {
 #pragma unroll
-      for (int r = 0; r < kOut; ++r) weight[r] = 1;
-      if (job_.weight) {
-        const Element* const from = weight_ + first;
-#pragma unroll
-        for (int r = 0; r < kOut; ++r) {
-          if (column_in && y_.map.holds(at.top + r))
-            weight[r] = load(from + r * stride);
+      for (int r = 0; r < kOut; ++r) {
+        weight[r] = 1;
+        if (job_.weight && column_in && y_.map.holds(at.top + r)) {
+          weight[r] = load(weight_ + first + r * stride);
         }
       }
     }

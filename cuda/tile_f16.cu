@@ -1,4 +1,5 @@
-#include "cuda/tile_launch.cuh"
+#include "cuda/tile.cuh"
+#include "cuda/tile_launch.h"
 
 namespace jax_fused_ssim::cuda {
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 from ops_table import OPS, every_op
 
 from jax_fused_ssim import fused_ssim
@@ -111,7 +112,8 @@ def _differs(a, b):
 def test_not_a_number_stays_local(
     place, value, padding, dtype, data_format, implementation
 ):
-    """NaN within 5 pixels in the map and 10 in the gradients, nothing else changes."""
+    """NaN within the radius in the map and twice that in the gradients, nothing else
+    changes."""
     clean = images.noise((2, 2, 64, 76), 1), images.noise((2, 2, 64, 76), 2)
     dirty = clean[0].copy()
     dirty[0, 1, place[0], place[1]] = value
@@ -129,23 +131,26 @@ def test_not_a_number_stays_local(
         arrays = [np.asarray(a) for a in (full, *grads, *map_grads)]
         return [np.moveaxis(a, -1, 1) if data_format == "NHWC" else a for a in arrays]
 
-    cut = 5 if padding == "valid" else 0
+    radius = reference.RADIUS
+    cut = radius if padding == "valid" else 0
     row, col = np.indices((64, 76))
     for i, (before, after) in enumerate(
         zip(run(*clean), run(dirty, clean[1]), strict=True)
     ):
-        reach = 5 if i == 0 else 10
+        reach = radius if i == 0 else 2 * radius
         near = (abs(row - place[0]) <= reach) & (abs(col - place[1]) <= reach)
         if i == 0:
             near = near[cut : 64 - cut, cut : 76 - cut]
         elif padding == "valid":
             # Only map pixels inside the valid area carry it on.
-            inside = (abs(row - place[0]) <= 5) & (abs(col - place[1]) <= 5)
-            inside[:5], inside[-5:], inside[:, :5], inside[:, -5:] = [False] * 4
+            inside = (abs(row - place[0]) <= radius) & (abs(col - place[1]) <= radius)
+            inside[:radius], inside[-radius:] = False, False
+            inside[:, :radius], inside[:, -radius:] = False, False
             rows, cols = np.nonzero(inside)
             near = np.zeros_like(near)
             for r, c in zip(rows, cols, strict=True):
-                near[max(r - 5, 0) : r + 6, max(c - 5, 0) : c + 6] = True
+                rows_near = slice(max(r - radius, 0), r + radius + 1)
+                near[rows_near, max(c - radius, 0) : c + radius + 1] = True
         assert np.isnan(after[0, 1][near].astype(np.float32)).all()
         changed = _differs(before, after)
         assert not changed[0, 1][~near].any()

@@ -1,22 +1,19 @@
 // The host side of cuda/strip_sum.cuh and strip_grad.cuh: which of them, and from a
 // call to a launch.
 
-#ifndef JAX_FUSED_SSIM_CUDA_STRIP_LAUNCH_CUH_
-#define JAX_FUSED_SSIM_CUDA_STRIP_LAUNCH_CUH_
+#ifndef JAX_FUSED_SSIM_CUDA_STRIP_LAUNCH_H_
+#define JAX_FUSED_SSIM_CUDA_STRIP_LAUNCH_H_
 
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
-#include "cuda/job.cuh"
+#include "cuda/job.h"
 #include "cuda/kernels.h"
-#include "cuda/launch.cuh"
-#include "cuda/strip_centre.cuh"
-#include "cuda/strip_grad.cuh"
-#include "cuda/strip_load_interleaved.cuh"
-#include "cuda/strip_load_planar.cuh"
-#include "cuda/strip_sum.cuh"
-#include "cuda/strip_tuning.cuh"
+#include "cuda/launch.h"
+#include "cuda/strip_job.h"
+#include "cuda/strip_shape.h"
+#include "cuda/strip_tuning.h"
 
 namespace jax_fused_ssim::cuda {
 
@@ -48,7 +45,7 @@ struct StripFor {
   static constexpr bool kLarge = kInterleaved && sizeof(Element) == 4;
   static constexpr int kMost = kInPlace ? 3 : 2;
   static constexpr int kSize = sizeof(Element);
-  // kNot: choices of cuda/strip_tuning.cuh that are not made.
+  // kNot: choices of cuda/strip_tuning.h that are not made.
   template <int kGradients, bool kWeighted, int kAhead = kGradients == 1 ? 2 : kMost,
             unsigned kNot = 0>
   using Grad =
@@ -203,6 +200,16 @@ Fit strip_fit(const Call& call, const Device& device) {
 
 // ---- Launch -------------------------------------------------------------------------
 
+template <typename Element>
+cudaError_t launch_prepare(cudaStream_t stream, const Device& device,
+                           const StripJob<Element>& job) {
+  constexpr int kThreads = 128;
+  constexpr int64_t kMostBlocks = 1 << 20;
+  const int64_t blocks = (job.images * job.channels * 32 + kThreads - 1) / kThreads;
+  const Grid grid = {std::min(blocks, kMostBlocks), kThreads};
+  return launch(stream, device, false, prepare_kernel<Element>, grid, job);
+}
+
 template <typename Strip>
 cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
                                 const Call& call) {
@@ -254,4 +261,4 @@ cudaError_t launch_strip(cudaStream_t stream, const Device& device, const Call& 
 
 }  // namespace jax_fused_ssim::cuda
 
-#endif  // JAX_FUSED_SSIM_CUDA_STRIP_LAUNCH_CUH_
+#endif  // JAX_FUSED_SSIM_CUDA_STRIP_LAUNCH_H_

@@ -3,8 +3,8 @@
 // that would tell. So each kernel has those that measured fastest of 15 combinations,
 // or where these were slow of up to 220, on an H100 with CUDA 13.0: docs/kernels.md.
 
-#ifndef JAX_FUSED_SSIM_CUDA_STRIP_TUNING_CUH_
-#define JAX_FUSED_SSIM_CUDA_STRIP_TUNING_CUH_
+#ifndef JAX_FUSED_SSIM_CUDA_STRIP_TUNING_H_
+#define JAX_FUSED_SSIM_CUDA_STRIP_TUNING_H_
 
 namespace jax_fused_ssim::cuda {
 
@@ -89,4 +89,4 @@ constexpr unsigned grad_tuning(int gradients, bool weighted, bool interleaved,
 
 }  // namespace jax_fused_ssim::cuda
 
-#endif  // JAX_FUSED_SSIM_CUDA_STRIP_TUNING_CUH_
+#endif  // JAX_FUSED_SSIM_CUDA_STRIP_TUNING_H_

@@ -1,13 +1,13 @@
 // What every kernel is given, and how a call fills it.
 
-#ifndef JAX_FUSED_SSIM_CUDA_JOB_CUH_
-#define JAX_FUSED_SSIM_CUDA_JOB_CUH_
+#ifndef JAX_FUSED_SSIM_CUDA_JOB_H_
+#define JAX_FUSED_SSIM_CUDA_JOB_H_
 
 #include "common/call.h"
 #include "common/formula.h"
 #include "common/measure.h"
 #include "common/plane_sum.h"
-#include "cuda/element.cuh"
+#include "cuda/element.h"
 
 namespace jax_fused_ssim::cuda {
 
@@ -63,4 +63,4 @@ struct Job {
 
 }  // namespace jax_fused_ssim::cuda
 
-#endif  // JAX_FUSED_SSIM_CUDA_JOB_CUH_
+#endif  // JAX_FUSED_SSIM_CUDA_JOB_H_

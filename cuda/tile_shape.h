@@ -1,12 +1,15 @@
 // What the tile kernels are given, how large a tile is, how it lies in shared memory.
 
-#ifndef JAX_FUSED_SSIM_CUDA_TILE_JOB_CUH_
-#define JAX_FUSED_SSIM_CUDA_TILE_JOB_CUH_
+#ifndef JAX_FUSED_SSIM_CUDA_TILE_SHAPE_H_
+#define JAX_FUSED_SSIM_CUDA_TILE_SHAPE_H_
+
+#include <cuda_runtime.h>
 
 #include <cstdint>
 
-#include "cuda/convolve.cuh"
-#include "cuda/job.cuh"
+#include "common/measure.h"
+#include "common/window.h"
+#include "cuda/job.h"
 
 namespace jax_fused_ssim::cuda {
 
@@ -39,6 +42,10 @@ template <>
 struct TileShape<double, 0> : Shape<16, 16, 128, 4, 4, 4, 0, 0> {};
 template <int kGradients>
 struct TileShape<double, kGradients> : Shape<16, 16, 192, 2, 4, 4, 4, 4> {};
+
+// Rows are read and written in pairs, by threads whose neighbours work on the next row:
+// no two of them meet in a bank when the pitch is twice an odd number.
+constexpr int row_pitch(int width) { return width + (6 - width % 4) % 4; }
 
 // How a tile lies in shared memory, in elements of T after the partial sums of the
 // warps: s and d; then the row-filtered moments, which the derivative maps and their
@@ -86,6 +93,9 @@ struct TileJob : Job<Element> {
   int64_t tiles, tiles_y, tiles_x;
 };
 
+template <typename Element, int kGradients, typename Shape>
+__global__ void tile_kernel(const TileJob<Element> job);
+
 }  // namespace jax_fused_ssim::cuda
 
-#endif  // JAX_FUSED_SSIM_CUDA_TILE_JOB_CUH_
+#endif  // JAX_FUSED_SSIM_CUDA_TILE_SHAPE_H_

@@ -1,16 +1,16 @@
 // The host side of cuda/tile.cuh: from a call to a launch.
 
-#ifndef JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_CUH_
-#define JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_CUH_
+#ifndef JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_H_
+#define JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_H_
 
 #include <algorithm>
 #include <cstdint>
 #include <limits>
 
-#include "cuda/job.cuh"
+#include "cuda/job.h"
 #include "cuda/kernels.h"
-#include "cuda/launch.cuh"
-#include "cuda/tile.cuh"
+#include "cuda/launch.h"
+#include "cuda/tile_shape.h"
 
 namespace jax_fused_ssim::cuda {
 
@@ -49,4 +49,4 @@ cudaError_t launch_tile(cudaStream_t stream, const Device& device, const Call& c
 
 }  // namespace jax_fused_ssim::cuda
 
-#endif  // JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_CUH_
+#endif  // JAX_FUSED_SSIM_CUDA_TILE_LAUNCH_H_
