@@ -15,7 +15,7 @@ namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
-// Of one channel of an image, in units of the range.
+// The centre of one channel of an image, in units of the range.
 template <typename E>
 Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
   using T = Compute<E>;
@@ -53,7 +53,8 @@ Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
   return centre - centre == 0 ? centre : T(0.5);
 }
 
-// Of the channels of a task, as they are subtracted from pixels, and from s and d.
+// The centres of the channels of a task, as they are subtracted from pixels, and from
+// s and d.
 template <typename T>
 struct TaskCentres {
   T x[kMaxChannels], y[kMaxChannels];

@@ -120,7 +120,7 @@ struct Prefetch {
   const E* x;
   const E* y;
 
-  // Of as many parts as a folded row has columns; past the end of a row it is harmless.
+  // A row has as many parts as it has columns folded; past its end it is harmless.
   Prefetch(const Work& work, int64_t row, int64_t col, int64_t first_part) {
     const int64_t inside_row = clamp(row, 0, work.height - 1);
     const int64_t inside_col = clamp(col, 0, work.width - 1);

@@ -15,7 +15,7 @@ struct Device {
   int shared_bytes = 0;            // that one block can have
   bool overlaps_launches = false;  // see cuda/overlap.cuh
 
-  // Of the current device; `stream` is one of its streams.
+  // Describes the current device; `stream` is one of its streams.
   static cudaError_t current(cudaStream_t stream, Device* device) {
     int id = 0;
     cudaError_t error = cudaGetDevice(&id);

@@ -1,9 +1,12 @@
-// The type that arithmetic on elements is done in.
+// The types of elements, and the type that arithmetic on them is done in.
 
 #ifndef JAX_FUSED_SSIM_CUDA_ELEMENT_H_
 #define JAX_FUSED_SSIM_CUDA_ELEMENT_H_
 
-#include <cuda_runtime.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "common/call.h"
 
 namespace jax_fused_ssim::cuda {
 
@@ -17,6 +20,15 @@ struct ComputeOf<double> {
 };
 template <typename Element>
 using Compute = typename ComputeOf<Element>::type;
+
+template <typename Element>
+constexpr DType kDType = DType::kF32;
+template <>
+constexpr DType kDType<__half> = DType::kF16;
+template <>
+constexpr DType kDType<__nv_bfloat16> = DType::kBF16;
+template <>
+constexpr DType kDType<double> = DType::kF64;
 
 }  // namespace jax_fused_ssim::cuda
 

@@ -66,7 +66,7 @@ __device__ __forceinline__ float2 offsets_of_pixel(const StripJob<Element>& job,
   return offsets_of<float>(centres_of(job, strip, nth, channel));
 }
 
-// Of the map pixels that a MapGroup of this pixel holds.
+// The centre for the map pixels that a MapGroup of this pixel holds.
 template <typename Element>
 __device__ __forceinline__ Centre<float> centre_of_map_group(
     const StripJob<Element>& job, const Place& strip, int pixel, int channel) {

@@ -103,7 +103,7 @@ class Pieces {
     if (static_cast<int64_t>(range) >= job.cut.ranges) end_ = at_;
   }
 
-  // Of the strip in all pieces.
+  // All pieces are of strips that begin with this channel.
   __device__ __forceinline__ int first_channel() const { return first_channel_; }
 
   __device__ __forceinline__ bool next(const StripJob<Element>& job, Piece& piece) {

@@ -44,16 +44,16 @@ struct StripFor {
   static constexpr bool kInPlace = Loader<2>::kInPlace;
   static constexpr bool kLarge = kInterleaved && sizeof(Element) == 4;
   static constexpr int kMost = kInPlace ? 3 : 2;
-  static constexpr int kSize = sizeof(Element);
   // kNot: choices of cuda/strip_tuning.h that are not made.
   template <int kGradients, bool kWeighted, int kAhead = kGradients == 1 ? 2 : kMost,
             unsigned kNot = 0>
   using Grad =
       GradStrip<Loader<kAhead>, kGradients, !kWeighted, kWeighted,
-                grad_tuning(kGradients, kWeighted, kInterleaved, kSize) & ~kNot>;
+                grad_tuning(kGradients, kWeighted, kInterleaved, kDType<Element>) &
+                    ~kNot>;
   template <bool kMap, unsigned kNot = 0>
-  using Sum =
-      SumStrip<Loader<kMost>, kMap, sum_tuning(kMap, kInterleaved, kSize) & ~kNot>;
+  using Sum = SumStrip<Loader<kMost>, kMap,
+                       sum_tuning(kMap, kInterleaved, kDType<Element>) & ~kNot>;
 
   template <typename F>
   static auto with(const Call& call, const Device& device, F f) {

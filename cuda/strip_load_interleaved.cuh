@@ -209,7 +209,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
     const int last = kGroup * kThreads + thread_ % kMore;
     return last < elements(job) ? last : kGroup * thread_;
   }
-  // Of a row: those of all groups and of the halo.
+  // How many a row has, of all groups and of the halo.
   __device__ __forceinline__ static int elements(const StripJob<Element>& job) {
     return (kGroup * job.groups + kHalo) * job.part_channels;
   }

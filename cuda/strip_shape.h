@@ -117,8 +117,8 @@ class InterleavedLoader {
   }
 };
 
-// Bytes of shared memory that a loading thread's strip keeps for all of them what they
-// have no registers for: what their pixels lose, and where the halo is copied from.
+// Bytes of shared memory for what the loading threads of a strip have no registers for:
+// what their pixels lose, and where they copy the halo from.
 template <typename Loader, unsigned kTuning>
 struct KeptByLoading {
   static constexpr int kOffsetBytes =
@@ -192,8 +192,8 @@ __global__ void strip_grad_kernel(
 
 // How a strip lies in shared memory, and where its columns are. Pixels are counted from
 // the first of the strip's row: stage 1 has the 4 of group g from kMapAt + 4 g on, for
-// which it reads from 5 before; stage 2 has those from kOutAt + 4 g on, of all groups
-// but the last kLost. kTuning: cuda/strip_tuning.h.
+// which it reads from kRadius before; stage 2 has those from kOutAt + 4 g on, of all
+// groups but the last kLost. kTuning: cuda/strip_tuning.h.
 template <typename Loader_, int kGradients_, bool kSums_, bool kWeighted_,
           unsigned kTuning_>
 struct GradStrip {
@@ -220,9 +220,10 @@ struct GradStrip {
   static constexpr bool kWritesImage = true;
   static constexpr int kHaloRows = 4 * kRadius;
 
-  // Stage 2 takes the derivatives a step late. It needs s and d of the row 10 above:
-  // for one gradient it has the registers to read them a step early, before that row is
-  // copied over, for two it has not and the ring has one more step, if that fits.
+  // Stage 2 takes the derivatives a step late. It needs s and d of the row 2 kRadius
+  // above: for one gradient it has the registers to read them a step early, before that
+  // row is copied over, for two it has not and the ring has one more step, if that
+  // fits.
   static constexpr bool kReadsOwnEarly = kGradients == 1 || Loader::kAhead == 1;
   static constexpr int kStepsBehind =
       1 + 2 * kRadius / kStepRows + (kReadsOwnEarly ? 0 : 1);

@@ -6,6 +6,8 @@
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_TUNING_H_
 #define JAX_FUSED_SSIM_CUDA_STRIP_TUNING_H_
 
+#include "common/call.h"
+
 namespace jax_fused_ssim::cuda {
 
 enum Tuning : unsigned {
@@ -34,13 +36,11 @@ enum Tuning : unsigned {
 // What takes shared memory: left out where there is too little.
 constexpr unsigned kTakesShared = kKeepsOffsets | kKeepsHaloSource;
 
-// bytes: of an element.
-constexpr unsigned sum_tuning(bool map, bool interleaved, int bytes) {
-  if (bytes == 4) {
+constexpr unsigned sum_tuning(bool map, bool interleaved, DType type) {
+  if (type == DType::kF32) {
     if (!map && !interleaved) return kHoldsShared | kHoldsQuanta | kReadsRowBytes;
     if (!map) {
-      return kHaloLate | kKeepsOffsets | kHoldsThread | kHoldsCentre | kHoldsQuanta |
-             kWritesLate;
+      return kHaloLate | kKeepsOffsets | kHoldsQuanta | kReadsRowBytes | kWritesLate;
     }
     if (!interleaved) return kHaloLate | kKeepsOffsets | kKeepsHaloSource;
     return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kReadsRowBytes;
@@ -54,36 +54,39 @@ constexpr unsigned sum_tuning(bool map, bool interleaved, int bytes) {
 }
 
 constexpr unsigned grad_tuning(int gradients, bool weighted, bool interleaved,
-                               int bytes) {
-  const bool both = gradients == 2;
-  if (bytes == 4 && !interleaved) {
+                               DType type) {
+  const bool both = gradients == 2, half = type == DType::kF16;
+  if (type == DType::kF32 && !interleaved) {
     if (weighted) return both ? kKeepsOffsets : kHaloLate | kKeepsOffsets;
     if (!both) return kHaloLate;
     return kKeepsHaloSource | kHoldsThread | kHoldsCentre | kReadsRowBytes;
   }
-  if (bytes == 4) {
-    if (!weighted && !both) {
-      return kHaloLate | kKeepsHaloSource | kHoldsShared | kReadsRowBytes;
-    }
+  if (type == DType::kF32) {
+    if (!weighted && !both) return kHaloLate | kKeepsHaloSource | kHoldsShared;
     if (!weighted) {
       return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
     }
     if (!both) return kReadsRowBytes;
-    return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kBeginsRowsEarly;
+    return kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kReadsRowBytes |
+           kBeginsRowsEarly;
   }
   if (!interleaved) {
     if (!both) {
-      return !weighted ? kHaloLate
-                       : kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared;
+      return !weighted ? kHaloLate : kKeepsHaloSource | kHoldsThread | kReadsRowBytes;
     }
     return kKeepsOffsets | kKeepsHaloSource | kHoldsShared |
            (weighted ? kHoldsThread : kPlain);
   }
   if (!weighted && !both) {
-    return kHoldsCentre | kReadsRowBytes | kBeginsRowsEarly;
+    return half ? kHaloLate | kHoldsShared | kReadsRowBytes | kBeginsRowsEarly
+                : kHaloLate | kKeepsHaloSource | kHoldsShared | kHoldsThread |
+                      kHoldsCentre | kReadsRowBytes;
   }
   if (!weighted) return kHaloLate | kKeepsOffsets;
-  if (!both) return kHaloLate | kHoldsShared | kBeginsRowsEarly;
+  if (!both) {
+    return half ? kHoldsShared | kHoldsThread | kBeginsRowsEarly
+                : kKeepsOffsets | kHoldsShared | kHoldsThread | kReadsRowBytes;
+  }
   return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
 }
 
