@@ -16,7 +16,7 @@
 namespace jax_fused_ssim::cuda {
 
 // Two numbers for a plane, one for either image: their centres in units of the range,
-// or times w, which is what a pixel times w / L loses in the same multiply-add.
+// or times t, which is what a pixel times t / L loses in the same multiply-add.
 template <typename T>
 using Pair = typename PairOf<T>::type;
 
@@ -30,7 +30,7 @@ __device__ __forceinline__ Centre<T> centre_of(Pair<T> centres) {
   return {centres.x + centres.y, centres.x - centres.y};
 }
 
-// Times w.
+// Times t.
 template <typename T>
 __device__ __forceinline__ SumDifference<T> sum_difference(T x, T y, Pair<T> offsets,
                                                            T tap_over_range) {
