@@ -24,6 +24,8 @@ SIZES = (
 class Op:
     """An operation, and the least that it takes as it is written down.
 
+    Gradients are those of 1 - SSIM, which is what people train with.
+
     Attributes:
       images: images read and written, each one once.
       fma: multiply-adds a pixel. A separable convolution with 11 taps is 22; there are

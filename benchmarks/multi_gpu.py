@@ -160,7 +160,15 @@ def draw(shape: Sequence[int], sharding: Any) -> list[Any]:
 def one_and_two(
     shape: Sequence[int], cut: Any, mesh: Any, sharded: Callable, whole: Callable
 ) -> dict[str, Any]:
-    """Times a function of two images on two devices, and another on each of them."""
+    """Times 1 - SSIM and its gradient on two devices, and on each of them.
+
+    Args:
+      shape: of the images.
+      cut: how the two devices share them.
+      mesh: of the two devices.
+      sharded: SSIM of what is cut.
+      whole: SSIM on one device.
+    """
     import jax
     from eight_devices import collectives
     from jax.sharding import NamedSharding, SingleDeviceSharding
@@ -170,8 +178,12 @@ def one_and_two(
     on_two = draw(shape, NamedSharding(mesh, cut))
     first, second = map(SingleDeviceSharding, mesh.devices.flat)
     on_one, on_other = (jax.device_put(on_two, device) for device in (first, second))
-    two = jax.jit(jax.value_and_grad(sharded)).lower(*on_two).compile()
-    one = jax.jit(jax.value_and_grad(whole))
+
+    def step(ssim):
+        return jax.jit(jax.value_and_grad(lambda x, y: 1 - ssim(x, y)))
+
+    two = step(sharded).lower(*on_two).compile()
+    one = step(whole)
     off = difference(jax.device_put(two(*on_two), first), one(*on_one))
     took = seconds([lambda: one(*on_one), lambda: one(*on_other), lambda: two(*on_two)])
     names = ("1 device", "the other", "2 devices")

@@ -175,6 +175,9 @@ def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]
     def mean(x, y):
         return library.mean(x, y, form)
 
+    def loss(x, y):
+        return 1 - mean(x, y)
+
     def ssim_map(x, y):
         return library.map(x, y, form)
 
@@ -184,8 +187,8 @@ def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]
 
     return {
         "value": mean,
-        "value_and_grad": jax.value_and_grad(mean),
-        "value_and_grad_both": jax.value_and_grad(mean, (0, 1)),
+        "value_and_grad": jax.value_and_grad(loss),
+        "value_and_grad_both": jax.value_and_grad(loss, (0, 1)),
         "map": ssim_map,
         "map_and_vjp": map_and_vjp,
     }[op]
@@ -268,11 +271,11 @@ def _torch_function(
         return library.map(x, y, form)
 
     def value_and_grad(x, y):
-        value = mean(x, y)
+        value = 1 - mean(x, y)
         return value, torch.autograd.grad(value, x)[0]
 
     def value_and_grad_both(x, y):
-        value = mean(x, y)
+        value = 1 - mean(x, y)
         return value, torch.autograd.grad(value, (x, y))
 
     def map_and_vjp(x, y, cotangent):

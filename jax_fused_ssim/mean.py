@@ -5,6 +5,9 @@ computes both together, and the tangent is an inner product with the gradient: f
 mode works, and reverse mode is its transpose, one multiplication that XLA drops when
 the cotangent is the constant 1.
 
+What has the rule is 1 - SSIM: people train with `1 - fused_ssim(x, y)`, whose cotangent
+at the mean SSIM is -1 and at 1 - SSIM is 1.
+
 A mean is over parts: of images that are cut over devices those of `halo.parts`,
 otherwise the one image.
 """
@@ -65,7 +68,7 @@ class Mean(NamedTuple):
         ]
 
     def value(self, sums: Sequence[Array], factor: Array | None) -> Array:
-        """The mean from what `ops.ssim_sum` gives for every part."""
+        """The mean of 1 - SSIM from what `ops.ssim_sum` gives for every part."""
         values, own_axes = sums[0], ()
         if self.cut:
             extra = len(self.cut)
@@ -73,7 +76,7 @@ class Mean(NamedTuple):
             values, own_axes = jnp.concatenate(flat), (0,)
         axes = (*own_axes, -1) if self.per_image else tuple(range(values.ndim))
         total = split_sum(values, axes, bound=2, mesh_axes=self.mesh_axes)
-        return 1 - jnp.minimum(total if factor is None else total * factor, 2)
+        return jnp.minimum(total if factor is None else total * factor, 2)
 
     def tangent(self, products: Sequence[Array], factor: Array | None) -> Array:
         """The tangent from the inner products of every part."""
@@ -86,7 +89,6 @@ class Mean(NamedTuple):
         return jax.lax.psum(total, self.mesh_axes) if self.mesh_axes else total
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
     """Mean SSIM.
 
@@ -99,19 +101,28 @@ def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
     Returns:
       A scalar, or the leading shape: float32, float64 for float64 images.
     """
+    return 1 - _dissimilarity_mean(xs, ys, mean)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _dissimilarity_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
     spec, factor = mean.scaled_spec(xs[0])
     sums = [ops.ssim_sum(x, y, spec) for x, y in zip(xs, ys, strict=True)]
     return mean.value(sums, factor)
 
 
-@functools.partial(ssim_mean.defjvp, symbolic_zeros=True)
-def _ssim_mean_jvp(mean: Mean, primals: Any, tangents: Any) -> tuple[Array, Array]:
+@functools.partial(_dissimilarity_mean.defjvp, symbolic_zeros=True)
+def _dissimilarity_mean_jvp(
+    mean: Mean, primals: Any, tangents: Any
+) -> tuple[Array, Array]:
     spec, factor = mean.scaled_spec(primals[0][0])
+    # The op's gradients are those of SSIM, its sums those of 1 - SSIM.
+    negative = spec.scaled(-spec.scale)
     sums, products = [], []
     for x, y, *part_tangents in zip(*primals, *tangents, strict=True):
         wrt, given = ops.perturbed(part_tangents)
-        part_sums, grads = ops.ssim_sum_grad(x, y, spec, wrt)
-        sums.append(part_sums)
+        part_sums, grads = ops.ssim_sum_grad(x, y, negative, wrt)
+        sums.append(-part_sums)
         axes = (-3, -2, -1) if mean.per_image else tuple(range(len(mean.cut), x.ndim))
         products.append(
             sum(

@@ -283,22 +283,16 @@ def costs():
     """By number of devices, for one device: the bytes that it holds; of the plain JAX
     version, which XLA can look into, the operations and the bytes that they touch."""
     images = pair(COSTS_SHAPE)
+
+    def step(mesh, implementation):
+        ssim = blocks(mesh, ROWS, P(), height_axis="a", implementation=implementation)
+        loss_and_gradient = jax.value_and_grad(lambda x, y: 1 - ssim(x, y))
+        return compiled_for(loss_and_gradient, images, mesh, ROWS)[0]
+
     found = {}
     for count in (1, 2, 4, 8):
         mesh = mesh_of(count)
-        fused, plain = (
-            compiled_for(
-                jax.value_and_grad(
-                    blocks(
-                        mesh, ROWS, P(), height_axis="a", implementation=implementation
-                    )
-                ),
-                images,
-                mesh,
-                ROWS,
-            )[0]
-            for implementation in ("fused", "xla")
-        )
+        fused, plain = (step(mesh, name) for name in ("fused", "xla"))
         memory, cost = fused.memory_analysis(), plain.cost_analysis()
         found[count] = {
             "held": memory.argument_size_in_bytes

@@ -36,17 +36,30 @@ def image_sized(found):
 @pytest.mark.parametrize("argnums", [0, 1, (0, 1)], ids=str)
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
-def test_value_and_gradient_is_one_call(data_format, padding, argnums):
-    def ssim(x, y):
-        return fused_ssim(x, y, padding, data_format=data_format)
+def test_loss_and_gradient_is_one_call(data_format, padding, argnums):
+    def loss(x, y):
+        return 1 - fused_ssim(x, y, padding, data_format=data_format)
 
     shape = SHAPES[data_format]
-    found = instructions(jax.value_and_grad(ssim, argnums), *arguments(shape=shape))
+    found = instructions(jax.value_and_grad(loss, argnums), *arguments(shape=shape))
     assert calls(found) == [TARGET + "ssim_sum_grad"]
     assert image_sized(found) == []
     (call,) = (shapes for opcode, shapes, _ in found if opcode == "custom-call")
     gradients = [s for s in call if s == shape]
     assert len(gradients) == (2 if argnums == (0, 1) else 1)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_gradient_of_ssim_itself_is_one_pass_more(data_format):
+    """Its sign: what the kernel writes is the gradient of 1 - SSIM."""
+
+    def ssim(x, y):
+        return fused_ssim(x, y, data_format=data_format)
+
+    pair = arguments(shape=SHAPES[data_format])
+    found = instructions(jax.value_and_grad(ssim), *pair)
+    assert calls(found) == [TARGET + "ssim_sum_grad"]
+    assert len(image_sized(found)) == 1
 
 
 @pytest.mark.parametrize("reduction", ["mean", "per_image"])
