@@ -1,5 +1,7 @@
 """The public function: what it accepts, what it returns, what it refuses."""
 
+import inspect
+
 import images
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 import reference
 
 from jax_fused_ssim import build_info, fused_ssim
+from jax_fused_ssim.ssim import Keywords
 
 X, Y = (images.noise((2, 3, 24, 31), seed).astype(np.float32) for seed in (1, 2))
 
@@ -113,6 +116,13 @@ def test_train_false_as_a_metric_beside_a_loss():
     (value, metric), grad = jax.jit(jax.value_and_grad(loss, has_aux=True))(X)
     np.testing.assert_allclose(metric.mean(), value, atol=1e-7)
     assert np.abs(grad).max() > 0
+
+
+def test_keywords_are_those_of_the_signature():
+    """What other functions take by `Keywords` is what `fused_ssim` takes."""
+    parameters = inspect.signature(fused_ssim).parameters.values()
+    named = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert named == Keywords.__annotations__
 
 
 def test_build_info():
