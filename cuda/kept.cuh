@@ -6,6 +6,8 @@
 
 #include <cuda_runtime.h>
 
+#include "cuda/strip_shape.h"
+
 namespace jax_fused_ssim::cuda {
 
 // kPairs pairs of floats for each of kThreads threads, in shared memory or, where there
@@ -13,9 +15,6 @@ namespace jax_fused_ssim::cuda {
 template <int kPairs, int kThreads, bool kShared>
 class Kept {
  public:
-  static constexpr int kQuads = (kPairs + 1) / 2;
-  static constexpr int kBytes = kShared ? kQuads * kThreads * int(sizeof(float4)) : 0;
-
   __device__ __forceinline__ Kept(unsigned char* shared, int thread)
       : slot_(reinterpret_cast<float4*>(shared) + thread) {}
 
@@ -48,7 +47,7 @@ class Kept {
   }
 
   float4* const slot_;
-  float2 pairs_[kShared ? 1 : 2 * kQuads];
+  float2 pairs_[kShared ? 1 : 2 * kept_quads(kPairs)];
 };
 
 }  // namespace jax_fused_ssim::cuda

@@ -1,7 +1,7 @@
 // Gradients of the sum of SSIM along strips, weighted or not, and the sum itself, in
 // one pass.
 //
-// A block walks down one or two strips of the virtual row (cuda/strip_job.cuh), two
+// A block walks down one or two strips of the virtual row (cuda/strip_job.h), two
 // rows a step. Half of its threads are in stage 1: they compute the map, add it up, and
 // leave its derivatives in shared memory, as strip_sum.cuh does for the value. The
 // other half are in stage 2, a step behind: they convolve the derivatives in the same

@@ -122,7 +122,7 @@ Result with_strip(const Call& call, const Device& device, Result none, F f) {
 
 // ---- How it is cut ------------------------------------------------------------------
 
-// The strips that a kernel cuts a call into: cuda/strip_job.cuh.
+// The strips that a kernel cuts a call into: cuda/strip_job.h.
 struct Strips {
   int64_t pitch, rows, count;  // count: along the virtual row
   int groups, parts, part_channels;

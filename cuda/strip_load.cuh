@@ -123,8 +123,6 @@ struct CopySource {
 template <typename Element, int kThreads, bool kKept>
 class SecondSource {
  public:
-  static constexpr int kBytes = kKept ? kThreads * int(sizeof(longlong2)) : 0;
-
   __device__ __forceinline__ SecondSource(const StripJob<Element>& job,
                                           const Quad& quad, int row,
                                           const CopySource<Element>& first,

@@ -63,8 +63,6 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
  public:
   using Loader = InterleavedLoader<Element, kAligned, kThreads, kAhead>;
   using InShared = KeptByLoading<Loader, kTuning>;
-  static_assert(KeptOffsets<Loader, kTuning>::kBytes == InShared::kOffsetBytes, "");
-  static_assert(KeptHaloSource<Loader, kTuning>::kBytes == InShared::kHaloBytes, "");
 
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
                                      unsigned char* copies, unsigned char* kept,

@@ -43,8 +43,6 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
  public:
   using Loader = PlanarLoader<Element, kAligned, kThreads, kAhead>;
   using InShared = KeptByLoading<Loader, kTuning>;
-  static_assert(KeptOffsets<Loader, kTuning>::kBytes == InShared::kOffsetBytes, "");
-  static_assert(KeptHaloSource<Loader, kTuning>::kBytes == InShared::kHaloBytes, "");
 
   // The strip's row begins at `strip`, its first step at image row `row`.
   // Rows from `end` on are not needed.

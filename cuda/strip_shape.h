@@ -61,8 +61,7 @@ class PlanarLoader {
 
   static constexpr int kPitch = kGroup * kThreads + kHalo;
   static constexpr int kRowFloats = 2 * kPitch;
-  static constexpr int kStepFloats = kStepRows * kRowFloats;
-  static constexpr int kStepBytes = kStepFloats * int(sizeof(float));
+  static constexpr int kStepBytes = kStepRows * kRowFloats * int(sizeof(float));
   // Steps that the ring must hold from the one being computed on.
   static constexpr int kStepsAhead = kInPlace ? kAhead : 1;
 
@@ -99,8 +98,7 @@ class InterleavedLoader {
 
   static constexpr int kPitch = kGroup * kThreads + kHalo * (kMaxChannels + 1);
   static constexpr int kRowFloats = 2 * kPitch;
-  static constexpr int kStepFloats = kStepRows * kRowFloats;
-  static constexpr int kStepBytes = kStepFloats * int(sizeof(float));
+  static constexpr int kStepBytes = kStepRows * kRowFloats * int(sizeof(float));
   static constexpr int kStepsAhead = 1;
 
   static constexpr int kCopyRow = 2 * kPitch;  // elements
@@ -117,13 +115,16 @@ class InterleavedLoader {
   }
 };
 
+// How many quads hold so many pairs of floats: cuda/kept.cuh.
+constexpr int kept_quads(int pairs) { return (pairs + 1) / 2; }
+
 // Bytes of shared memory for what the loading threads of a strip have no registers for:
 // what their pixels lose, and where they copy the halo from.
 template <typename Loader, unsigned kTuning>
 struct KeptByLoading {
   static constexpr int kOffsetBytes =
       (kTuning & kKeepsOffsets) != 0
-          ? (Loader::kPairs + 1) / 2 * Loader::kThreads * int(sizeof(float4))
+          ? kept_quads(Loader::kPairs) * Loader::kThreads * int(sizeof(float4))
           : 0;
   static constexpr int kHaloBytes =
       (kTuning & kKeepsHaloSource) != 0 ? Loader::kThreads * int(sizeof(longlong2)) : 0;

@@ -1,6 +1,6 @@
 // SSIM along strips: its sum or its map.
 //
-// A block walks down a strip of the virtual row (cuda/strip_job.cuh), two rows a step.
+// A block walks down a strip of the virtual row (cuda/strip_job.h), two rows a step.
 // A thread owns four neighbouring columns: it convolves s, d, s^2 and d^2 along the row
 // for them, from shared memory, and down the columns in registers, where the partial
 // sums of ten outputs wait (cuda/strip_filter.cuh). Nothing is computed twice, but for

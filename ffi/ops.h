@@ -29,6 +29,14 @@ constexpr Op kOps[] = {
 };
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
+constexpr bool kernels_have_every_op() {
+  for (const Op& op : kOps) {
+    if ((op.has & kHasSums) && (op.has & (kHasWeight | kHasMap))) return false;
+  }
+  return true;
+}
+static_assert(kernels_have_every_op(), "no kernel weighs sums or adds up beside a map");
+
 }  // namespace jax_fused_ssim
 
 #endif  // JAX_FUSED_SSIM_FFI_OPS_H_
