@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "common/integer.h"
 #include "common/parameters.h"
 #include "common/plane_sum.h"
 #include "common/window.h"
@@ -33,6 +34,9 @@ struct Leading {
 struct Call {
   Parameters parameters;
   DType dtype = DType::kF32;  // of the operands and of the map
+  // Of the images; integers only where errors are wanted, and without a gradient. Of
+  // two integer images the dtype is kF32.
+  Pixels pixels[2] = {Pixels::kOwn, Pixels::kOwn};
   Leading leading;
   int64_t images = 0;  // product of leading.size
   int64_t height = 0;
@@ -46,10 +50,16 @@ struct Call {
   // Results; null is not wanted. For every plane, scale * sum of (1 - SSIM), without a
   // weight: float, double for kF64.
   void* sums = nullptr;
+  // For every image, error_scale * sum of |d| and of d^2, where d = (x - y) / L: in the
+  // whole image, or as crop_y and crop_x say. Only with sums; of their type. Where they
+  // are wanted both images have one centre: what is equal has no difference.
+  void* errors = nullptr;
   // SSIM of every map pixel, in the images' dtype.
   void* map = nullptr;
-  // scale * d(sum of weight * SSIM)/d img1 and /d img2, the second only with the first:
-  // float, double for kF64. They have every leading index of the results.
+  // The derivatives of ssim_weight * scale * sum of weight * (1 - SSIM), and where
+  // errors are wanted of l1_weight and l2_weight times these, in img1 and in img2, the
+  // second only with the first: bfloat16 for kBF16, double for kF64, otherwise float.
+  // They have every leading index of the results.
   void* grad1 = nullptr;
   void* grad2 = nullptr;
   // kScratchWords 32-bit words a plane, of any content.
@@ -63,18 +73,30 @@ struct Call {
   int64_t map_height() const { return height - 2 * map_y(); }
   int64_t map_width() const { return width - 2 * map_x(); }
 
+  bool has_integers() const {
+    return pixels[kImg1] != Pixels::kOwn || pixels[kImg2] != Pixels::kOwn;
+  }
+
   int64_t planes() const { return images * channels; }
   int64_t image_size() const { return height * width * channels; }
   int64_t map_size() const { return map_height() * map_width() * channels; }
   int64_t operand_size(int k) const { return k == kWeight ? map_size() : image_size(); }
 
-  // The two parts of the scratch: the exact sums of all planes, if sums are wanted, and
-  // behind them the centres of both images of every plane.
+  // Rows and columns of the image in which errors are counted.
+  int error_y() const { return parameters.crop_y ? map_y() : 0; }
+  int error_x() const { return parameters.crop_x ? map_x() : 0; }
+
+  // The parts of the scratch: the exact sums of all planes and their errors, null
+  // unless wanted, and behind them the centres of both images of every plane.
   PlaneSum* accumulators() const { return sums ? plane_sums() : nullptr; }
-  void* centres() const { return plane_sums() + planes(); }
+  ErrorSums* error_accumulators() const { return errors ? error_sums() : nullptr; }
+  void* centres() const { return error_sums() + planes(); }
 
  private:
   PlaneSum* plane_sums() const { return static_cast<PlaneSum*>(scratch); }
+  ErrorSums* error_sums() const {
+    return reinterpret_cast<ErrorSums*>(plane_sums() + planes());
+  }
 };
 
 }  // namespace jax_fused_ssim

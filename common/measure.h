@@ -6,7 +6,8 @@
 //     p = E'[s] + s E'[ss],  q = E'[d] + d E'[dd]
 //     d(sum of SSIM)/dx = kDerivativeScale / L (p + q)
 //     d(sum of SSIM)/dy = kDerivativeScale / L (p - q)
-// From s and d times t (common/formula.h) the windows give p / t and q / t.
+// From s and d times t (common/formula.h) the windows give p / t and q / t. Errors add
+// to q what they have themselves.
 
 #ifndef JAX_FUSED_SSIM_COMMON_MEASURE_H_
 #define JAX_FUSED_SSIM_COMMON_MEASURE_H_
@@ -28,11 +29,39 @@ JFS_HOST_DEVICE V map_value(V half_dissimilarity, T one) {
 
 constexpr int kDerivativeScale = 4;
 
-// From p / t + q / t and p / t - q / t to the gradients.
+// From p / t + q / t and p / t - q / t to the gradients, from the sign of d, and from
+// d times t.
 template <typename T>
-JFS_HOST_DEVICE T gradient_factor(const Parameters& p) {
-  return T(p.scale * kDerivativeScale * outermost_tap<T>() / p.data_range);
+struct GradientFactors {
+  T ssim, l1, l2;
+};
+
+template <typename T>
+JFS_HOST_DEVICE GradientFactors<T> gradient_factors(const Parameters& p) {
+  constexpr double t = outermost_tap<T>();
+  const double errors = p.error_scale / p.data_range;
+  return {T(-p.ssim_weight * p.scale * kDerivativeScale * t / p.data_range),
+          T(p.l1_weight * errors), T(2 * p.l2_weight * errors / t)};
 }
+
+// What the errors of a pixel add to the gradient in the first image, and take from that
+// in the second. Of |d| it is 0 where d is.
+template <typename V, typename T>
+JFS_HOST_DEVICE V error_gradient(V d, const GradientFactors<T>& factors) {
+  const V zero = V{}, up = zero + factors.l1, down = zero - factors.l1;
+  const V sign = d > zero ? up : d < zero ? down : zero;
+  return multiply_add(factors.l2, d, sign);
+}
+
+#ifdef __CUDA_ARCH__
+// Three instructions, as saturation is free: 0, 1/2 or 1 in place of the sign. A NaN
+// comes back with d.
+template <>
+JFS_HOST_DEVICE float error_gradient(float d, const GradientFactors<float>& factors) {
+  const float half = __saturatef(fma(d, 0x1p127f, 0.5f));
+  return fma(2 * factors.l1, half, fma(factors.l2, d, -factors.l1));
+}
+#endif
 
 // The maps that kGradients gradients go back through. All are divided by
 // kDerivativeScale:
@@ -68,17 +97,25 @@ struct DerivativeMaps {
     }
   }
 
-  // `means`: of the maps under the windows of an image pixel with these s and d.
-  template <typename V, typename T>
-  static JFS_HOST_DEVICE void gradients(const V (&means)[kCount], V s, V d, T factor,
+  // `means`: of the maps under the windows of an image pixel with these s and d;
+  // `counted`: d where its errors count, 0 elsewhere.
+  template <bool kErrors, typename V, typename T>
+  static JFS_HOST_DEVICE void gradients(const V (&means)[kCount], V s, V d, V counted,
+                                        const GradientFactors<T>& factors,
                                         V (&out)[kGradients]) {
     const V p = multiply_add(s, means[1], means[0]);
+    V sums[kGradients];
     if constexpr (kGradients == 1) {
-      out[0] = factor * multiply_add(d, means[2], p);
+      sums[0] = multiply_add(d, means[2], p);
     } else {
       const V q = multiply_add(d, means[2], means[3]);
-      out[0] = factor * (p + q);
-      out[1] = factor * (p - q);
+      sums[0] = p + q;
+      sums[1] = p - q;
+    }
+    const V error = kErrors ? error_gradient(counted, factors) : V{};
+    for (int k = 0; k < kGradients; ++k) {
+      out[k] = !kErrors ? factors.ssim * sums[k]
+                        : multiply_add(factors.ssim, sums[k], k == 0 ? error : -error);
     }
   }
 };

@@ -9,9 +9,16 @@ struct Parameters {
   double data_range = 1;
   double k1 = 0.01;
   double k2 = 0.03;
-  double scale = 1;    // multiplies the sums and the gradients
-  bool pad_y = false;  // whether zeros are read above and below the image
-  bool pad_x = false;  // and left and right of it
+  double scale = 1;        // multiplies the sums of 1 - SSIM
+  double error_scale = 1;  // multiplies the sums of errors
+  // What the gradients have of each sum: of 1 - SSIM, |d| and d^2.
+  double ssim_weight = 1;
+  double l1_weight = 0;
+  double l2_weight = 0;
+  bool pad_y = false;   // whether zeros are read above and below the image
+  bool pad_x = false;   // and left and right of it
+  bool crop_y = false;  // whether errors are counted in the rows of the map alone
+  bool crop_x = false;  // and in its columns
   bool channels_last = false;
 };
 
@@ -49,8 +56,14 @@ constexpr Parameter kParameters[] = {
     bounded_number("k1", &Parameters::k1, {1e-8, 1e8}, {1e-70, 1e70}),
     bounded_number("k2", &Parameters::k2, {1e-8, 1e8}, {1e-70, 1e70}),
     any_number("scale", &Parameters::scale),
+    any_number("error_scale", &Parameters::error_scale),
+    any_number("ssim_weight", &Parameters::ssim_weight),
+    any_number("l1_weight", &Parameters::l1_weight),
+    any_number("l2_weight", &Parameters::l2_weight),
     flag("pad_y", &Parameters::pad_y),
     flag("pad_x", &Parameters::pad_x),
+    flag("crop_y", &Parameters::crop_y),
+    flag("crop_x", &Parameters::crop_x),
     flag("channels_last", &Parameters::channels_last),
 };
 

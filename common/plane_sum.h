@@ -1,8 +1,9 @@
-// A sum of non-negative doubles that does not depend on the order of its terms.
+// A sum of non-negative numbers that does not depend on the order of its terms.
 //
 // Every term is split into a multiple of 2^-26 and a rest in multiples of 2^-62, and
 // both are added as integers. Integer addition is associative: the result is bitwise
-// the same for any number of threads or blocks. Room for 2^39 in value and 2^28 terms.
+// the same for any number of threads or blocks. Room for 2^38 in value, beyond which
+// the sum is infinite, and 2^28 terms.
 
 #ifndef JAX_FUSED_SSIM_COMMON_PLANE_SUM_H_
 #define JAX_FUSED_SSIM_COMMON_PLANE_SUM_H_
@@ -15,17 +16,22 @@ namespace jax_fused_ssim {
 struct PlaneSum {
   unsigned long long coarse;
   unsigned long long fine;
-  unsigned int not_finite;
+  unsigned int not_finite;  // NotFinite of any term
   unsigned int unused;
 };
 
-// 32-bit words a plane of what an op has for scratch: the PlaneSums of all planes, and
-// behind them two floats a plane, the centres of both images (common/centre.h).
-constexpr int kScratchWords = sizeof(PlaneSum) / sizeof(unsigned int) + 2;
+enum NotFinite : unsigned int { kNaN = 1, kTooLarge = 2 };
+
+// What is wrong with a value that is not below a limit.
+JFS_HOST_DEVICE unsigned int not_below(double value, double limit) {
+  return value < limit ? 0u
+                       : static_cast<unsigned int>(value >= limit ? kTooLarge : kNaN);
+}
 
 // One term, ready to be added member by member.
 JFS_HOST_DEVICE PlaneSum plane_sum_term(double value) {
-  if (!(value < 549755813888.0)) return {0, 0, 1, 0};
+  const unsigned int wrong = not_below(value, 0x1p38);
+  if (wrong) return {0, 0, wrong, 0};
   const auto coarse = static_cast<unsigned long long>(value * 0x1p26);
   const double rest = value - static_cast<double>(coarse) * 0x1p-26;
   return {coarse, static_cast<unsigned long long>(rest * 0x1p62), 0, 0};
@@ -35,14 +41,27 @@ JFS_HOST_DEVICE void plane_sum_add(PlaneSum& sum, const PlaneSum& term) {
   sum.coarse += term.coarse;
   sum.fine += term.fine;
   sum.not_finite |= term.not_finite;
+  if (sum.coarse < term.coarse) sum.not_finite |= kTooLarge;
 }
 
-// NaN when a term was not finite.
 JFS_HOST_DEVICE double plane_sum_value(const PlaneSum& sum) {
   const double value = static_cast<double>(sum.coarse) * 0x1p-26 +
                        static_cast<double>(sum.fine) * 0x1p-62;
-  return sum.not_finite ? value * __builtin_nan("") : value;
+  return sum.not_finite == 0     ? value
+         : sum.not_finite & kNaN ? __builtin_nan("")
+                                 : __builtin_inf();
 }
+
+// The errors of a plane: of d = (x - y) / L, the sums of |d| and of d^2.
+struct ErrorSums {
+  PlaneSum absolute, square;
+};
+
+// 32-bit words a plane of what an op has for scratch: the PlaneSums of all planes, then
+// their ErrorSums, and behind them two floats a plane, the centres of both images
+// (common/centre.h).
+constexpr int kScratchWords =
+    (sizeof(PlaneSum) + sizeof(ErrorSums)) / sizeof(unsigned int) + 2;
 
 // Where a term is one float pixel it may as well be an integer from the start: then the
 // sum does not depend on which pixels a thread or a kernel takes together either.
@@ -52,7 +71,32 @@ constexpr float kPixelQuanta = 0x1p29f;
 // The sum of 1 - SSIM over pixels.
 JFS_HOST_DEVICE PlaneSum plane_sum_of_pixels(unsigned long long quanta,
                                              bool not_finite) {
-  return {quanta >> 2, (quanta & 3) << 34, not_finite, 0};
+  return {quanta >> 2, (quanta & 3) << 34, not_finite ? kNaN : 0u, 0};
+}
+
+// A float pixel's error likewise: |d| in quanta of 2^-22, so that d^2, the square of an
+// integer, is exact too. An error of kMostError ranges or more makes both sums
+// infinite: 32 bits hold four smaller ones, and 64 bits their squares.
+constexpr float kErrorQuanta = 0x1p22f;
+constexpr float kMostError = 256;
+
+// What the quanta of an error that is too large have in common; 0 for others.
+JFS_HOST_DEVICE unsigned int too_large_bits(unsigned int quanta) {
+  return quanta & ~(static_cast<unsigned int>(kErrorQuanta * kMostError) - 1);
+}
+
+// The sums over pixels, of |d| in quanta and of its square in theirs, which has 96
+// bits.
+JFS_HOST_DEVICE ErrorSums error_sums_of_pixels(unsigned long long absolute,
+                                               unsigned long long square,
+                                               unsigned int square_top,
+                                               bool too_large) {
+  const unsigned int wrong = too_large ? kTooLarge : 0;
+  constexpr int kFiner = 18;  // bits of the squares below 2^-26
+  const auto top = static_cast<unsigned long long>(square_top) << (64 - kFiner);
+  return {
+      {absolute << 4, 0, wrong, 0},
+      {top | square >> kFiner, (square & ((1u << kFiner) - 1)) << kFiner, wrong, 0}};
 }
 
 }  // namespace jax_fused_ssim

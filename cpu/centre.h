@@ -15,35 +15,37 @@ namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
-// The centre of one channel of an image, in units of the range.
+// Reads the samples of one channel of an image.
 template <typename E>
-Compute<E> centre_of(const Work& work, const void* image, int64_t channel) {
-  using T = Compute<E>;
-  E in[kCentreSamples];
-  for (int i = 0; i < kCentreSamples; ++i) {
-    in[i] =
-        pixel_at<E>(work, image, centre_sample(i / kCentreSide, work.height),
-                    centre_sample(i % kCentreSide, work.width), work.width)[channel];
-  }
-  T samples[kCentreSamples];
-  static_assert(kCentreSamples % kLanes<T> == 0);
-  for (int i = 0; i < kCentreSamples; i += kLanes<T>) {
-    store(samples + i, Lanes<E, kLanes<T>>::read(in + i));
-  }
+void read_samples(const Work& work, int image, int64_t channel, Compute<E>* samples) {
+  with_pixels<E>(work, image, [&](auto* pixels) {
+    using P = PixelOf<decltype(pixels)>;
+    P in[kCentreSamples];
+    for (int i = 0; i < kCentreSamples; ++i) {
+      in[i] =
+          pixel_at<P>(work, pixels, centre_sample(i / kCentreSide, work.height),
+                      centre_sample(i % kCentreSide, work.width), work.width)[channel];
+    }
+    convert(in, kCentreSamples, pixel_scale<E>(work, image), samples);
+  });
   if (sees_only_border(work.height, work.width, kRadius - work.centre_rows.begin,
                        kRadius - work.centre_cols.begin)) {
     samples[0] = 0;
   }
+}
 
-  const T range = static_cast<T>(work.parameters.data_range), middle = range / 2;
+// The centre of what has these samples, in units of the range.
+template <typename T>
+T centre_of(const T* samples, int count, T range) {
+  const T middle = range / 2;
   T nearest = middle, least = T(__builtin_inf());
-  for (const T sample : samples) {
-    const T distance = sample > middle ? sample - middle : middle - sample;
-    if (distance < least) nearest = sample, least = distance;
+  for (int i = 0; i < count; ++i) {
+    const T distance = samples[i] > middle ? samples[i] - middle : middle - samples[i];
+    if (distance < least) nearest = samples[i], least = distance;
   }
   T low = 0, high = 0;
-  for (const T sample : samples) {
-    const T distance = cut_to_range(sample - nearest, range);
+  for (int i = 0; i < count; ++i) {
+    const T distance = cut_to_range(samples[i] - nearest, range);
     low = distance < low ? distance : low;
     high = distance > high ? distance : high;
   }
@@ -65,8 +67,17 @@ struct TaskCentres {
     TaskCentres centres;
     const T range = static_cast<T>(work.parameters.data_range);
     for (int64_t c = 0; c < work.channels; ++c) {
-      const T x = centre_of<E>(work, work.img1, c),
-              y = centre_of<E>(work, work.img2, c);
+      T samples[2 * kCentreSamples];
+      T* const samples_of_y = samples + kCentreSamples;
+      read_samples<E>(work, 0, c, samples);
+      read_samples<E>(work, 1, c, samples_of_y);
+      T x, y;
+      if (work.errors) {
+        x = y = centre_of(samples, 2 * kCentreSamples, range);
+      } else {
+        x = centre_of(samples, kCentreSamples, range);
+        y = centre_of(samples_of_y, kCentreSamples, range);
+      }
       centres.x[c] = x * range;
       centres.y[c] = y * range;
       centres.of_means[c] = {x + y, x - y};

@@ -20,18 +20,21 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-// Compute: the type of the arithmetic.
+// Compute: the type of the arithmetic. Gradient: that of a gradient's elements.
 template <typename E>
 struct Element {
   using Compute = E;
+  using Gradient = E;
 };
 template <>
 struct Element<Float16> {
   using Compute = float;
+  using Gradient = float;
 };
 template <>
 struct Element<BFloat16> {
   using Compute = float;
+  using Gradient = BFloat16;
 };
 
 template <typename To, typename From>
@@ -43,7 +46,8 @@ inline __attribute__((always_inline)) To bit_cast(From from) {
 }
 
 // read: kLanes elements to a vector of Compute. write: the other way, rounding to
-// nearest even; only for values within [-1, 1] and NaN, which is what a map holds.
+// nearest even; to Float16 only values within [-1, 1] and NaN, which is what a map
+// holds.
 template <typename E, int kLanes>
 struct Lanes {
   using V = typename VecOf<E, kLanes>::type;
@@ -61,6 +65,7 @@ struct Lanes<BFloat16, kLanes> {
     return bit_cast<V>(__builtin_convertvector(load<U16>(p), U32) << 16);
   }
   static inline __attribute__((always_inline)) void write(BFloat16* p, V v) {
+    // A carry past the largest mantissa gives infinity, and infinity stays.
     const U32 bits = bit_cast<U32>(v);
     const U32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const U32 nan = U32{} + 0x7fc0;

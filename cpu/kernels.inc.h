@@ -18,53 +18,31 @@
 #include "cpu/folded.h"
 #include "cpu/rows.h"
 #include "cpu/scratch.h"
+#include "cpu/sums.h"
 #include "cpu/work.h"
 
 namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
-// Elements [begin, end) of a row as a mask, folded; `row` is room for one.
+// Some elements of a row as a mask, folded, past the length nothing; `row` is room for
+// one.
 template <typename T>
-void fold_mask(int64_t begin, int64_t end, const Folded<T>& folded, T* row, T* mask) {
+void fold_mask(Range elements, const Folded<T>& folded, T* row, T* mask) {
   fill(row, 0, folded.elements(), T(0));
-  fill(row, begin, end, T(1));
+  fill(row, elements.begin, elements.end, T(1));
   fold(row, folded, mask, kLanes<T>);
   for (int64_t i = 0; i < folded.elements(); i += kLanes<T>) {
     store(mask + i, load<Vec<T>>(mask + i) != Vec<T>{});
   }
-}
-
-template <typename T>
-JFS_INLINE Vec<T> select(const T* mask, Vec<T> v) {
-  return load<Mask<T>>(mask) ? v : Vec<T>{};
-}
-
-// Adds a folded row of (1 - SSIM) / 2 to the sums of its channels, as one term a
-// channel.
-template <typename T>
-void add_row(const T* half, const Folded<T>& folded, PlaneSum* sums) {
-  constexpr int kParts = sizeof(double) / sizeof(T);
-  constexpr int n = kLanes<T> / kParts;
-  using Part = typename VecOf<T, n>::type;
-  using Double = typename VecOf<double, n>::type;
   for (int64_t c = 0; c < folded.channels; ++c) {
-    const T* const channel = half + c * folded.pitch * kLanes<T>;
-    Double parts[kParts] = {};
-    for (int64_t j = 0; j < folded.length * kLanes<T>; j += kLanes<T>) {
-      for (int k = 0; k < kParts; ++k) {
-        parts[k] += __builtin_convertvector(load<Part>(channel + j + k * n), Double);
-      }
-    }
-    double sum = 0;
-    for (const Double& part : parts) {
-      for (int i = 0; i < n; ++i) sum += part[i];
-    }
-    plane_sum_add(sums[c], plane_sum_term(2 * sum));
+    fill(mask + c * folded.pitch * kLanes<T>, folded.length * kLanes<T>,
+         folded.pitch * kLanes<T>, T(0));
   }
 }
 
-// Reads a batch of input rows into the ring, those of them that are used.
+// Reads a batch of input rows into the ring, those of them that are used, and adds up
+// their errors.
 template <typename E>
 void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t n,
                 Compute<E> tap_over_range, const Folded<Compute<E>>& folded,
@@ -74,10 +52,14 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
   images.next();
   for (int k = 0; k < kBatch; ++k) {
     if (row + k < used.begin || row + k >= used.end) continue;
-    load_row(work, row + k, col, n, tap_over_range, scratch.centre_x, scratch.centre_y,
-             reinterpret_cast<E*>(scratch.room), scratch.s, scratch.d);
+    load_row<E>(work, row + k, col, n, tap_over_range, scratch.centre_x,
+                scratch.centre_y, scratch.room, scratch.s, scratch.d);
     fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
     fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
+    if (work.errors && is_in(work.error_rows, row + k)) {
+      add_errors(images.row(1, k), Ring<T, kImages>::kColumn, scratch.counted, folded,
+                 work.errors);
+    }
   }
 }
 
@@ -91,7 +73,8 @@ JFS_INLINE void moments_at(const Between<T, kMoments>& between, int64_t column, 
   for (int i = 0; i < kOutputs; ++i) m[i] = {v[0][i], v[1][i], v[2][i], v[3][i]};
 }
 
-// The value: sums, map or both. Reads 2 images, computes 4 windowed means a pixel.
+// The value: sums, with errors or without, map or both. Reads 2 images, computes 4
+// windowed means a pixel.
 template <typename E>
 struct Value {
   using T = Compute<E>;
@@ -110,7 +93,12 @@ struct Value {
 
   void run() {
     centres.repeat(work.channels, folded.elements(), scratch);
-    fold_mask(0, out_n, folded, scratch.s, scratch.own);
+    fold_mask(elements_inside(work, work.centre_cols, work.cols.begin, out_n), folded,
+              scratch.s, scratch.own);
+    if (work.errors) {
+      fold_mask(elements_inside(work, work.error_cols, first_col, in_n), folded,
+                scratch.s, scratch.counted);
+    }
     const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
     const int64_t first = in_rows.begin - kSpare;
     for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
@@ -127,12 +115,14 @@ struct Value {
       const int64_t column = channel * folded.pitch;
       vertical<T, kImages, true>(scratch.images, column, folded.length, between);
       for (int k = 0; k < rows; ++k) {
+        if (!is_in(work.centre_rows, centre + k)) continue;
         const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col,
                                channel * folded.length);
         map_row(next, k, column, centres.of_means[channel]);
       }
     }
     for (int k = 0; k < rows; ++k) {
+      if (!is_in(work.centre_rows, centre + k)) continue;
       if (work.sums) add_row(scratch.half.row(k), folded, work.sums);
       if (work.map) {
         unfold(scratch.half.row(k), folded, scratch.s);
@@ -160,7 +150,7 @@ struct Value {
   }
 };
 
-// Gradients of the sum in one image or both, weighted or not, and the sums when asked
+// Gradients of the sums in one image or both, weighted or not, and the sums when asked
 // for. Reads 2 images, writes 1 or 2, computes 4 + 3 or 4 + 4 windowed means a
 // pixel: stage 1 as in `value`, its derivative maps go through a second ring, stage 2
 // is 10 rows behind the input and finds its own pixels in the oldest rows of the
@@ -169,6 +159,7 @@ template <typename E, int kGradients>
 struct Gradient {
   using T = Compute<E>;
   using V = Vec<T>;
+  using G = GradientOf<E>;
   using Maps = DerivativeMaps<kGradients>;
   static constexpr int kMaps = Maps::kCount;
   static_assert(kMaps <= kMoments);  // they share the rows between the passes
@@ -181,7 +172,7 @@ struct Gradient {
   const int64_t in_n = mid_n + 2 * kRadius * channels;
   const Constants<T> c = constants<T>(work.parameters);
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
-  const T factor = gradient_factor<T>(work.parameters);
+  const GradientFactors<T> factors = gradient_factors<T>(work.parameters);
   const Folded<T> folded{in_n, channels};
   Arena<T> arena{work.scratch};
   GradientScratch<T, kMaps> scratch{folded, arena};
@@ -193,12 +184,16 @@ struct Gradient {
 
   void run() {
     centres.repeat(work.channels, folded.elements(), scratch);
-    const auto [begin, end] = inside_cols;
-    fold_mask(begin, end, folded, scratch.s, scratch.inside);
+    fold_mask(inside_cols, folded, scratch.s, scratch.inside);
     // Those that this task sums.
+    const auto [begin, end] = inside_cols;
     const int64_t own_begin = clamp(kRadius * channels, begin, end);
     const int64_t own_end = clamp(kRadius * channels + out_n, own_begin, end);
-    fold_mask(own_begin, own_end, folded, scratch.s, scratch.own);
+    fold_mask({own_begin, own_end}, folded, scratch.s, scratch.own);
+    if (work.errors) {
+      fold_mask(elements_inside(work, work.error_cols, first_col - kRadius, in_n),
+                folded, scratch.s, scratch.counted);
+    }
 
     const Range in_rows = {work.rows.begin - 2 * kRadius, work.rows.end + 2 * kRadius};
     const int64_t first = in_rows.begin - 2 * kSpare;
@@ -219,7 +214,7 @@ struct Gradient {
     bool inside[kBatch];
     for (int k = 0; k < kBatch; ++k) {
       const int64_t row = centre + k;
-      inside[k] = row >= work.centre_rows.begin && row < work.centre_rows.end;
+      inside[k] = is_in(work.centre_rows, row);
       if (!inside[k]) {
         clear_derivatives(k);
       } else if (work.weight) {
@@ -244,8 +239,7 @@ struct Gradient {
       }
     }
     for (int k = 0; k < kBatch; ++k) {
-      const int64_t row = centre + k;
-      if (work.sums && inside[k] && row >= work.rows.begin && row < work.rows.end) {
+      if (work.sums && inside[k] && is_in(work.rows, centre + k)) {
         add_row(scratch.half.row(k), folded, work.sums);
       }
     }
@@ -298,9 +292,13 @@ struct Gradient {
                                 derivatives_between);
       for (int k = 0; k < rows; ++k) {
         const int64_t part = channel * folded.length * kLanes<T>;
-        const T* out[kGradients];
+        const G* out[kGradients];
         for (int g = 0; g < kGradients; ++g) out[g] = place(g, pixel_row + k) + part;
-        gradient_row(out, k, column);
+        if (work.errors && is_in(work.error_rows, pixel_row + k)) {
+          gradient_row<true>(out, k, column);
+        } else {
+          gradient_row<false>(out, k, column);
+        }
       }
     }
     for (int k = 0; k < rows; ++k) {
@@ -311,7 +309,8 @@ struct Gradient {
   }
 
   // Fetches into the cache what is to be overwritten at `out`.
-  void gradient_row(const T* const (&out)[kGradients], int row, int64_t column) {
+  template <bool kErrors>
+  void gradient_row(const G* const (&out)[kGradients], int row, int64_t column) {
     const RingRows<T, kImages> images(scratch.images);
     T* grad[kGradients];
     for (int g = 0; g < kGradients; ++g) {
@@ -328,10 +327,14 @@ struct Gradient {
         for (; pixel >= folded.length; pixel -= folded.length) ++lane;
         const V s = load<V>(images.at(column + pixel, 0, row) + lane);
         const V d = load<V>(images.at(column + pixel, 1, row) + lane);
+        V counted = d;
+        if constexpr (kErrors) {
+          counted = select(scratch.counted + (column + pixel) * kLanes<T> + lane, d);
+        }
         const int64_t at = (j + i) * kLanes<T>;
         V means[kMaps], gradients[kGradients];
         for (int map = 0; map < kMaps; ++map) means[map] = v[map][i];
-        Maps::gradients(means, s, d, factor, gradients);
+        Maps::template gradients<kErrors>(means, s, d, counted, factors, gradients);
         for (int g = 0; g < kGradients; ++g) {
           __builtin_prefetch(out[g] + at, 1);
           store(grad[g] + at, gradients[g]);
@@ -340,13 +343,13 @@ struct Gradient {
     }
   }
 
-  T* place(int gradient, int64_t row) const {
-    return pixel_at<T>(work, work.grad[gradient], row, work.cols.begin, work.width);
+  G* place(int gradient, int64_t row) const {
+    return pixel_at<G>(work, work.grad[gradient], row, work.cols.begin, work.width);
   }
 
-  void put_row(const T* row, T* out) {
+  void put_row(const T* row, G* out) {
     unfold(row, folded, scratch.d);
-    scatter(work, scratch.d, out_n, out);
+    store_gradient(work, scratch.d, out_n, reinterpret_cast<G*>(scratch.room), out);
   }
 };
 

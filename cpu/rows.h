@@ -5,7 +5,11 @@
 #ifndef JAX_FUSED_SSIM_CPU_ROWS_H_
 #define JAX_FUSED_SSIM_CPU_ROWS_H_
 
+#include <cstdint>
+#include <type_traits>
+
 #include "common/formula.h"
+#include "common/integer.h"
 #include "common/measure.h"
 #include "cpu/element.h"
 #include "cpu/simd.h"
@@ -18,6 +22,8 @@ namespace {
 inline int64_t clamp(int64_t v, int64_t low, int64_t high) {
   return v < low ? low : v > high ? high : v;
 }
+
+inline bool is_in(Range range, int64_t v) { return v >= range.begin && v < range.end; }
 
 template <typename T>
 void fill(T* p, int64_t begin, int64_t end, T value) {
@@ -34,6 +40,34 @@ template <typename E>
 JFS_INLINE const E* pixel_at(const Work& work, const void* image, int64_t row,
                              int64_t col, int64_t width) {
   return pixel_at<E>(work, const_cast<void*>(image), row, col, width);
+}
+
+inline bool has_integers(const Work& work) {
+  return work.pixels[0] != Pixels::kOwn || work.pixels[1] != Pixels::kOwn;
+}
+
+// Calls f with the pixels of an image, a pointer to what they are.
+template <typename E, typename F>
+JFS_INLINE void with_pixels(const Work& work, int image, F f) {
+  const void* const pixels = work.img[image];
+  switch (work.pixels[image]) {
+    case Pixels::kOwn:
+      return f(static_cast<const E*>(pixels));
+    case Pixels::kU8:
+      return f(static_cast<const uint8_t*>(pixels));
+    case Pixels::kU16:
+      return f(static_cast<const uint16_t*>(pixels));
+  }
+}
+
+// What such a pointer points to.
+template <typename Pointer>
+using PixelOf = std::remove_const_t<std::remove_pointer_t<Pointer>>;
+
+template <typename E>
+IntegerScale<Compute<E>> pixel_scale(const Work& work, int image) {
+  const IntegerScale<double>& scale = work.integer_scale[image];
+  return {static_cast<Compute<E>>(scale.high), static_cast<Compute<E>>(scale.low)};
 }
 
 // The task's channels of the pixels at `from`, n elements: where they are when it has
@@ -73,16 +107,59 @@ JFS_INLINE void for_vectors(int64_t count, Body body, Tail tail) {
   if (i < count) tail(i, count - i);
 }
 
+// Converts n pixels to the compute type; `scale` is for integers.
+template <typename P, typename T>
+void convert(const P* in, int64_t n, IntegerScale<T> scale, T* out) {
+  if constexpr (std::is_integral_v<P>) {
+    // The compiler takes whole vectors of bytes here, but single bytes where it is told
+    // to convert a part of a vector.
+    for (int64_t i = 0; i < n; ++i) {
+      out[i] = integer_pixel(static_cast<T>(in[i]), scale);
+    }
+  } else {
+    using IO = Lanes<P, kLanes<T>>;
+    for_vectors<kLanes<T>>(
+        n, [&](int64_t i) { store(out + i, IO::read(in + i)); },
+        [&](int64_t i, int64_t rest) {
+          P last[kLanes<T>] = {};
+          __builtin_memcpy(last, in + i, rest * sizeof(P));
+          const Vec<T> v = IO::read(last);
+          __builtin_memcpy(out + i, &v, rest * sizeof(T));
+        });
+  }
+}
+
+// Pixels of one image in the compute type, n elements from (row, col) on: where they
+// are when they have it and lie together, else in `room`. `gathered` is room for as
+// many.
+template <typename E>
+const Compute<E>* converted(const Work& work, int image, int64_t row, int64_t col,
+                            int64_t n, Compute<E>* gathered, Compute<E>* room) {
+  using T = Compute<E>;
+  const T* result = room;
+  with_pixels<E>(work, image, [&](auto* pixels) {
+    using P = PixelOf<decltype(pixels)>;
+    const P* const from = pixel_at<P>(work, pixels, row, col, work.width);
+    if constexpr (std::is_same_v<P, T>) {
+      result = gather(work, from, n, room);
+    } else {
+      const P* const in = gather(work, from, n, reinterpret_cast<P*>(gathered));
+      convert(in, n, pixel_scale<E>(work, image), room);
+    }
+  });
+  return result;
+}
+
 // The sum and difference of the images in a row, n elements from column `col` on; zeros
 // of the images outside. Writes whole vectors, past the n-th element too. `room` is for
 // two rows; the centres are those of the elements.
 template <typename E>
 void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
               Compute<E> tap_over_range, const Compute<E>* centre_x,
-              const Compute<E>* centre_y, E* room, Compute<E>* s, Compute<E>* d) {
+              const Compute<E>* centre_y, Compute<E>* room, Compute<E>* s,
+              Compute<E>* d) {
   using T = Compute<E>;
   using V = Vec<T>;
-  using IO = Lanes<E, kLanes<T>>;
   const bool inside = row >= 0 && row < work.height;
   const auto [begin, end] = elements_inside(work, {0, inside ? work.width : 0}, col, n);
   auto put = [&](V x, V y, int64_t i) {
@@ -95,20 +172,32 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
   for (int64_t i = 0; i < begin; i += kLanes<T>) put(V{}, V{}, i);
   if (begin < end) {
     const int64_t first = col + begin / work.channels, count = end - begin;
-    const E* x = pixel_at<E>(work, work.img1, row, first, work.width);
-    const E* y = pixel_at<E>(work, work.img2, row, first, work.width);
-    x = gather(work, x, count, room);
-    y = gather(work, y, count, room + count);
-    for_vectors<kLanes<T>>(
-        count, [&](int64_t i) { put(IO::read(x + i), IO::read(y + i), begin + i); },
-        [&](int64_t i, int64_t rest) {
-          // Whole vectors here too, through copies: reading past the image is not
-          // allowed.
-          E px[kLanes<T>] = {}, py[kLanes<T>] = {};
-          __builtin_memcpy(px, x + i, rest * sizeof(E));
-          __builtin_memcpy(py, y + i, rest * sizeof(E));
-          put(IO::read(px), IO::read(py), begin + i);
-        });
+    auto put_pixels = [&](auto* x, auto* y) {
+      using P = PixelOf<decltype(x)>;
+      using IO = Lanes<P, kLanes<T>>;
+      for_vectors<kLanes<T>>(
+          count, [&](int64_t i) { put(IO::read(x + i), IO::read(y + i), begin + i); },
+          [&](int64_t i, int64_t rest) {
+            // Whole vectors here too, through copies: reading past the image is not
+            // allowed.
+            P px[kLanes<T>] = {}, py[kLanes<T>] = {};
+            __builtin_memcpy(px, x + i, rest * sizeof(P));
+            __builtin_memcpy(py, y + i, rest * sizeof(P));
+            put(IO::read(px), IO::read(py), begin + i);
+          });
+    };
+    if (has_integers(work)) {
+      // What is gathered has its room where its sums come to lie.
+      T* const gathered = s + begin;
+      put_pixels(converted<E>(work, 0, row, first, count, gathered, room),
+                 converted<E>(work, 1, row, first, count, gathered, room + count));
+    } else {
+      E* const gathered = reinterpret_cast<E*>(room);
+      const E* const x = pixel_at<E>(work, work.img[0], row, first, work.width);
+      const E* const y = pixel_at<E>(work, work.img[1], row, first, work.width);
+      put_pixels(gather(work, x, count, gathered),
+                 gather(work, y, count, gathered + count));
+    }
   }
   for (int64_t i = end; i < n; i += kLanes<T>) put(V{}, V{}, i);
 }
@@ -117,20 +206,26 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
 // earlier one: all at once the requests would wait for each other.
 template <typename E>
 struct Prefetch {
-  const E* x;
-  const E* y;
+  const char* at[2];
+  int64_t bytes[2];  // of a part
 
   // A row has as many parts as it has columns folded; past its end it is harmless.
   Prefetch(const Work& work, int64_t row, int64_t col, int64_t first_part) {
     const int64_t inside_row = clamp(row, 0, work.height - 1);
     const int64_t inside_col = clamp(col, 0, work.width - 1);
-    const int64_t first = first_part * kLanes<Compute<E>>;
-    x = pixel_at<E>(work, work.img1, inside_row, inside_col, work.width) + first;
-    y = pixel_at<E>(work, work.img2, inside_row, inside_col, work.width) + first;
+    for (int k = 0; k < 2; ++k) {
+      with_pixels<E>(work, k, [&](auto* pixels) {
+        using P = PixelOf<decltype(pixels)>;
+        const P* const row_at =
+            pixel_at<P>(work, pixels, inside_row, inside_col, work.width);
+        bytes[k] = kLanes<Compute<E>> * sizeof(P);
+        at[k] = reinterpret_cast<const char*>(row_at) + first_part * bytes[k];
+      });
+    }
   }
   JFS_INLINE void part(int64_t index) const {
-    __builtin_prefetch(x + index * kLanes<Compute<E>>);
-    __builtin_prefetch(y + index * kLanes<Compute<E>>);
+    __builtin_prefetch(at[0] + index * bytes[0]);
+    __builtin_prefetch(at[1] + index * bytes[1]);
   }
 };
 
@@ -169,6 +264,19 @@ void store_map(const Work& work, int64_t centre_row, const Compute<E>* half, int
           pixel_at<E>(work, work.map, centre_row - work.centre_rows.begin,
                       work.cols.begin - work.centre_cols.begin,
                       work.centre_cols.end - work.centre_cols.begin));
+}
+
+// A row of a gradient, n elements, to its place.
+template <typename G, typename T>
+void store_gradient(const Work& work, const T* row, int64_t n, G* room, G* out) {
+  if constexpr (std::is_same_v<G, T>) {
+    scatter(work, row, n, out);
+  } else {
+    for (int64_t i = 0; i < n; i += kLanes<T>) {
+      Lanes<G, kLanes<T>>::write(room + i, load<Vec<T>>(row + i));
+    }
+    scatter(work, room, n, out);
+  }
 }
 
 }  // namespace

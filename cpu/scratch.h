@@ -54,7 +54,8 @@ struct Scratch {
   T* room;      // two of images' elements
   T* centre_x;  // of the elements of a row
   T* centre_y;
-  T* own;  // mask, folded
+  T* own;      // masks, folded
+  T* counted;  // of input rows
   Rows<T> half;
 
   Scratch(const Folded<T>& folded, Arena<T>& arena) {
@@ -67,6 +68,7 @@ struct Scratch {
     centre_x = arena.take(row);
     centre_y = arena.take(row);
     own = arena.take(row);
+    counted = arena.take(row);
     half = {arena.take(kBatch * row), row};
   }
 };

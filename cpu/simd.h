@@ -26,9 +26,17 @@ constexpr int kRegisters = 32;
 template <typename E>
 using Compute = typename Element<E>::Compute;
 
+template <typename E>
+using GradientOf = typename Element<E>::Gradient;
+
 // What comparing two vectors gives.
 template <typename T>
 using Mask = decltype(Vec<T>{} < Vec<T>{});
+
+template <typename T>
+JFS_INLINE Vec<T> select(const T* mask, Vec<T> v) {
+  return load<Mask<T>>(mask) ? v : Vec<T>{};
+}
 
 }  // namespace
 }  // namespace JFS_ISA

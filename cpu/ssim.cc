@@ -45,7 +45,20 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 size_t element_bytes(DType dtype) {
   return dtype == DType::kF64 ? 8 : dtype == DType::kF32 ? 4 : 2;
 }
+size_t pixel_bytes(Pixels pixels, DType dtype) {
+  return pixels == Pixels::kU8 ? 1 : pixels == Pixels::kU16 ? 2 : element_bytes(dtype);
+}
 size_t compute_bytes(DType dtype) { return dtype == DType::kF64 ? 8 : 4; }
+size_t gradient_bytes(DType dtype) {
+  return dtype == DType::kBF16 ? 2 : compute_bytes(dtype);
+}
+
+IntegerScale<double> scale_of(Pixels pixels, const Call& call) {
+  const double data_range = call.parameters.data_range;
+  if (call.dtype == DType::kF64) return integer_scale<double>(pixels, data_range);
+  const auto scale = integer_scale<float>(pixels, data_range);
+  return {scale.high, scale.low};
+}
 
 template <typename T>
 T* advance(T* p, int64_t bytes) {
@@ -69,6 +82,11 @@ Offsets operand_offsets(const Leading& leading, int64_t index) {
     }
   }
   return offsets;
+}
+
+Range common_part(Range a, Range b) {
+  const int64_t begin = std::max(a.begin, b.begin);
+  return {begin, std::max(begin, std::min(a.end, b.end))};
 }
 
 // Cuts [range) into `parts` nearly equal parts and returns one.
@@ -129,14 +147,31 @@ constexpr int64_t kTaskRows = 48;
 // different times and cores differ in speed.
 constexpr int64_t kTasksPerThread = 8;
 
+void put_sum(const Call& call, void* sums, int64_t index, double sum) {
+  if (call.dtype == DType::kF64) {
+    static_cast<double*>(sums)[index] = sum;
+  } else {
+    static_cast<float*>(sums)[index] = static_cast<float>(sum);
+  }
+}
+
 void finish_sums(const Call& call) {
   for (int64_t i = 0; i < call.planes(); ++i) {
-    const double sum = call.parameters.scale * plane_sum_value(call.accumulators()[i]);
-    if (call.dtype == DType::kF64) {
-      static_cast<double*>(call.sums)[i] = sum;
-    } else {
-      static_cast<float*>(call.sums)[i] = static_cast<float>(sum);
+    const double sum = plane_sum_value(call.accumulators()[i]);
+    put_sum(call, call.sums, i, call.parameters.scale * sum);
+  }
+}
+
+void finish_errors(const Call& call) {
+  const ErrorSums* plane = call.error_accumulators();
+  for (int64_t image = 0; image < call.images; ++image) {
+    double absolute = 0, square = 0;
+    for (int64_t c = 0; c < call.channels; ++c, ++plane) {
+      absolute += plane_sum_value(plane->absolute);
+      square += plane_sum_value(plane->square);
     }
+    put_sum(call, call.errors, 2 * image, call.parameters.error_scale * absolute);
+    put_sum(call, call.errors, 2 * image + 1, call.parameters.error_scale * square);
   }
 }
 
@@ -144,14 +179,25 @@ void finish_sums(const Call& call) {
 
 void run(const Parallel& parallel, const Call& call) {
   PlaneSum* const accumulators = call.accumulators();
+  ErrorSums* const error_accumulators = call.error_accumulators();
   if (accumulators) std::memset(accumulators, 0, call.planes() * sizeof(PlaneSum));
+  if (error_accumulators) {
+    std::memset(error_accumulators, 0, call.planes() * sizeof(ErrorSums));
+  }
   const bool gradient = call.grad1 != nullptr;
   const int type = static_cast<int>(call.dtype);
   const auto kernel = gradient ? kernels().gradient[type] : kernels().value[type];
   const Range centre_rows = {call.map_y(), call.height - call.map_y()};
   const Range centre_cols = {call.map_x(), call.width - call.map_x()};
-  const Range rows = gradient ? Range{0, call.height} : centre_rows;
-  const Range cols = gradient ? Range{0, call.width} : centre_cols;
+  // Errors count in all of the map, and maybe around it.
+  const Range error_rows = {call.error_y(), call.height - call.error_y()};
+  const Range error_cols = {call.error_x(), call.width - call.error_x()};
+  const Range rows = gradient      ? Range{0, call.height}
+                     : call.errors ? error_rows
+                                   : centre_rows;
+  const Range cols = gradient      ? Range{0, call.width}
+                     : call.errors ? error_cols
+                                   : centre_cols;
 
   const int64_t channel_parts = ceil_div(call.channels, kMaxChannels);
   const int64_t most_channels = ceil_div(call.channels, channel_parts);
@@ -171,7 +217,7 @@ void run(const Parallel& parallel, const Call& call) {
   const int64_t widest = ceil_div(cols.end - cols.begin, col_parts) + halo;
   ScratchPool pool(scratch_bytes(widest * most_channels, most_channels));
   const int64_t in_bytes = element_bytes(call.dtype);
-  const int64_t grad_bytes = compute_bytes(call.dtype);
+  const int64_t grad_bytes = gradient_bytes(call.dtype);
 
   std::mutex adding;
   parallel.run(strips * row_parts, [&](int64_t task) {
@@ -181,17 +227,20 @@ void run(const Parallel& parallel, const Call& call) {
     const int64_t image = task / row_parts / col_parts / channel_parts;
     const Offsets offsets = operand_offsets(call.leading, image);
     const Range channels = part_of({0, call.channels}, channel_parts, channel_part);
-    const auto operand = [&](int k) {
+    const auto operand = [&](int k, int64_t bytes) {
       const int64_t at = offsets.of[k] * call.operand_size(k) + channels.begin;
-      return advance(call.operand[k], at * in_bytes);
+      return advance(call.operand[k], at * bytes);
     };
     const int64_t map_at = image * call.map_size() + channels.begin;
     const int64_t grad_at = image * call.image_size() + channels.begin;
 
     Work work = {};
-    work.img1 = operand(kImg1);
-    work.img2 = operand(kImg2);
-    work.weight = operand(kWeight);
+    for (const int k : {kImg1, kImg2}) {
+      work.img[k] = operand(k, pixel_bytes(call.pixels[k], call.dtype));
+      work.pixels[k] = call.pixels[k];
+      work.integer_scale[k] = scale_of(call.pixels[k], call);
+    }
+    work.weight = operand(kWeight, in_bytes);
     work.height = call.height;
     work.width = call.width;
     work.channels = channels.end - channels.begin;
@@ -201,6 +250,8 @@ void run(const Parallel& parallel, const Call& call) {
     work.centre_cols = centre_cols;
     work.rows = part_of(rows, row_parts, row_part);
     work.cols = part_of(cols, col_parts, col_part);
+    work.error_rows = common_part(work.rows, error_rows);
+    work.error_cols = common_part(work.cols, error_cols);
     work.map = advance(call.map, map_at * in_bytes);
     work.grad[0] = advance(call.grad1, grad_at * grad_bytes);
     work.grad[1] = advance(call.grad2, grad_at * grad_bytes);
@@ -208,14 +259,21 @@ void run(const Parallel& parallel, const Call& call) {
     work.scratch = scratch.memory();
     PlaneSum sums[kMaxChannels] = {};
     work.sums = accumulators ? sums : nullptr;
+    ErrorSums errors[kMaxChannels] = {};
+    work.errors = error_accumulators ? errors : nullptr;
     kernel(work);
     if (!accumulators) return;
     const std::lock_guard<std::mutex> lock(adding);
     for (int64_t c = channels.begin; c < channels.end; ++c) {
-      plane_sum_add(accumulators[image * call.channels + c], sums[c - channels.begin]);
+      const int64_t plane = image * call.channels + c, own = c - channels.begin;
+      plane_sum_add(accumulators[plane], sums[own]);
+      if (!error_accumulators) continue;
+      plane_sum_add(error_accumulators[plane].absolute, errors[own].absolute);
+      plane_sum_add(error_accumulators[plane].square, errors[own].square);
     }
   });
   if (accumulators) finish_sums(call);
+  if (error_accumulators) finish_errors(call);
 }
 
 const char* instruction_set() { return kernels().name; }

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/integer.h"
 #include "common/parameters.h"
 #include "common/plane_sum.h"
 #include "common/window.h"
@@ -19,21 +20,28 @@ struct Range {
 };
 
 struct Work {
-  // The image. This task covers `channels` of the `pixel_stride` channels that it has;
-  // pointers, here and below, are to the first of these.
-  const void* img1;
-  const void* img2;
+  // The images. This task covers `channels` of the `pixel_stride` channels that they
+  // have; pointers, here and below, are to the first of these.
+  const void* img[2];
+  Pixels pixels[2];
+  // Of integers, in two parts that the compute type has exactly.
+  IntegerScale<double> integer_scale[2];
   int64_t height, width, channels, pixel_stride;
   Parameters parameters;
 
   // The image rows and columns on which a map pixel is centred.
   Range centre_rows, centre_cols;
 
-  // What this task covers: centres for the value, image pixels for the gradients.
+  // What this task covers: image pixels for the gradients, else those whose errors
+  // count, which all centres do, or centres alone.
   Range rows, cols;
+  // Those of them whose errors count.
+  Range error_rows, error_cols;
 
-  // Results; each may be null. The sums, one a channel, are unscaled.
+  // Results; each may be null. The sums, one a channel, are unscaled. Where errors are
+  // wanted both images have one centre.
   PlaneSum* sums;
+  ErrorSums* errors;
   void* map;
 
   // For the gradients alone: a null weight is 1 everywhere, the second gradient may be

@@ -53,33 +53,45 @@ __device__ __forceinline__ int warp_min(int v) {
 #endif
 }
 
-// A lane's sample of the planes that begin at `plane1` and `plane2`, whose pixels are
-// job.channels elements apart.
-template <typename Job, typename Element>
-__device__ __forceinline__ Compute<Element> load_sample(const Job& job,
-                                                        const Element* plane1,
-                                                        const Element* plane2) {
+// A lane's sample of the planes that begin so many elements into the images, and whose
+// pixels are job.channels elements apart. kIntegers: they may be integers.
+template <bool kIntegers, typename Job>
+__device__ __forceinline__ typename Job::T load_sample(const Job& job, int64_t plane1,
+                                                       int64_t plane2) {
   static_assert(2 * kCentreSamples == 32, "");
   const int lane = threadIdx.x % 32, k = lane % kCentreSamples;
   const int64_t row = centre_sample(k / kCentreSide, job.height);
   const int64_t column = centre_sample(k % kCentreSide, job.width);
-  const Element* const plane = lane < kCentreSamples ? plane1 : plane2;
-  const auto sample = load(plane + (row * job.width + column) * job.channels);
+  const int64_t in_plane = (row * job.width + column) * job.channels;
+  typename Job::T sample;
+  if constexpr (kIntegers) {
+    const int image = lane < kCentreSamples ? 0 : 1;
+    const auto read = [&](const auto* p, const auto& value) {
+      sample = value(load(p + (image ? plane2 : plane1) + in_plane));
+    };
+    with_pixels(image ? job.img2 : job.img1, job.pixels[image],
+                job.integer_scale[image], read);
+  } else {
+    sample = load((lane < kCentreSamples ? job.img1 + plane1 : job.img2 + plane2) +
+                  in_plane);
+  }
   const bool is_zero =
       k == 0 &&
       sees_only_border(job.height, job.width, kRadius - job.map_y, kRadius - job.map_x);
   return is_zero ? 0 : sample;
 }
 
-// The centres, by a whole warp, from what its lanes have loaded. In float for every
-// type: they need not be exact, but near. Distances are compared as integers, which a
-// warp does at once.
+// The centres, by a whole warp, from what its lanes have loaded; `one`: one for both
+// planes, from the samples of both. In float for every type: they need not be exact,
+// but near. Distances are compared as integers, which a warp does at once.
 template <typename T>
-__device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<T>& c) {
+__device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<T>& c,
+                                                      bool one) {
   constexpr float kUnits = 1 << 20;  // of a range
   constexpr int kInfinity = 0x7f800000;
   constexpr T kInverse = T(1 / double(outermost_tap<T>()));
-  const bool first = threadIdx.x % 32 < kCentreSamples;
+  const bool of_first = threadIdx.x % 32 < kCentreSamples;
+  const bool first = of_first || one, second = !of_first || one;
   const auto in_ranges = static_cast<float>(sample * c.tap_over_range * kInverse);
   const float distance = fabsf(in_ranges - 0.5f);
   // NaN is no less.
@@ -91,7 +103,7 @@ __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<
     const float found = __shfl_sync(kAllLanes, in_ranges, __ffs(lanes) - 1);
     return least == kInfinity ? 0.5f : found;
   };
-  const float nearest_x = nearest(first), nearest_y = nearest(!first);
+  const float nearest_x = nearest(first), nearest_y = nearest(second);
   const float away = cut_to_range(in_ranges - (first ? nearest_x : nearest_y), 1.0f);
   const int units = __float2int_rn(away * kUnits);
   const auto centre = [&](bool mine, float nearest) {
@@ -102,7 +114,7 @@ __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<
         fma(static_cast<float>(low + high), 1 / (2 * kUnits), nearest);
     return T(rintf(half_way * step.inverse) * step.size);
   };
-  return {centre(first, nearest_x), centre(!first, nearest_y)};
+  return {centre(first, nearest_x), centre(second, nearest_y)};
 }
 
 }  // namespace jax_fused_ssim::cuda

@@ -6,6 +6,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <type_traits>
+
 #include "common/call.h"
 
 namespace jax_fused_ssim::cuda {
@@ -20,6 +22,11 @@ struct ComputeOf<double> {
 };
 template <typename Element>
 using Compute = typename ComputeOf<Element>::type;
+
+// The type of gradients.
+template <typename Element>
+using Gradient = std::conditional_t<std::is_same_v<Element, __nv_bfloat16>, Element,
+                                    Compute<Element>>;
 
 template <typename Element>
 constexpr DType kDType = DType::kF32;

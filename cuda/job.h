@@ -19,31 +19,42 @@ struct Job {
   const Element* img1;
   const Element* img2;
   const Element* weight;  // null: 1 everywhere
+  Pixels pixels[2];       // of img1 and img2, which point to integers unless kOwn
+  IntegerScale<T> integer_scale[2];
   // Null: not wanted.
   PlaneSum* accumulators;
+  ErrorSums* error_accumulators;
   Element* map;
-  T* grad1;
-  T* grad2;
+  Gradient<Element>* grad1;
+  Gradient<Element>* grad2;
 
-  Leading leading;   // rank at least 1, strides in elements
-  int map_y, map_x;  // image pixel that map pixel (0, 0) is centred on
+  Leading leading;       // rank at least 1, strides in elements
+  int map_y, map_x;      // image pixel that map pixel (0, 0) is centred on
+  int error_y, error_x;  // rows and columns at each border whose errors do not count
   Constants<T> constants;
-  T gradient_factor;
+  GradientFactors<T> gradient_factors;
 
   Job() = default;
   explicit Job(const Call& call)
       : img1(static_cast<const Element*>(call.operand[kImg1])),
         img2(static_cast<const Element*>(call.operand[kImg2])),
         weight(static_cast<const Element*>(call.operand[kWeight])),
+        pixels{call.pixels[0], call.pixels[1]},
+        integer_scale{
+            jax_fused_ssim::integer_scale<T>(pixels[0], call.parameters.data_range),
+            jax_fused_ssim::integer_scale<T>(pixels[1], call.parameters.data_range)},
         accumulators(call.accumulators()),
+        error_accumulators(call.error_accumulators()),
         map(static_cast<Element*>(call.map)),
-        grad1(static_cast<T*>(call.grad1)),
-        grad2(static_cast<T*>(call.grad2)),
+        grad1(static_cast<Gradient<Element>*>(call.grad1)),
+        grad2(static_cast<Gradient<Element>*>(call.grad2)),
         leading(in_elements(call)),
         map_y(call.map_y()),
         map_x(call.map_x()),
+        error_y(call.error_y()),
+        error_x(call.error_x()),
         constants(jax_fused_ssim::constants<T>(call.parameters)),
-        gradient_factor(jax_fused_ssim::gradient_factor<T>(call.parameters)) {}
+        gradient_factors(jax_fused_ssim::gradient_factors<T>(call.parameters)) {}
 
  private:
   static Leading in_elements(const Call& call) {

@@ -98,6 +98,17 @@ __device__ __forceinline__ float load_shared_if(bool on, uint32_t from) {
   return v;
 }
 
+__device__ __forceinline__ float load_shared_byte_if(bool on, uint32_t from) {
+  uint32_t v;
+  asm volatile(
+      "{.reg .pred p; setp.ne.s32 p, %2, 0; mov.u32 %0, 0;\n"
+      "@p ld.shared.u8 %0, [%1];}"
+      : "=r"(v)
+      : "r"(from), "r"(int(on))
+      : "memory");
+  return static_cast<float>(v);
+}
+
 __device__ __forceinline__ void store_shared_if(bool on, uint32_t to, float v) {
   asm volatile(
       "{.reg .pred p; setp.ne.s32 p, %2, 0; @p st.shared.f32 [%0], %1;}" ::"r"(to),

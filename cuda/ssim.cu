@@ -29,12 +29,16 @@ Grid grid_of(int64_t planes) {
   return {std::min((planes + kThreads - 1) / kThreads, kMostBlocks), kThreads};
 }
 
-__global__ void clear_sums(PlaneSum* accumulators, int64_t planes) {
+// What a small kernel has no use for costs it: beside a large one its code comes from
+// memory each time.
+template <bool kErrors>
+__global__ void clear_sums(PlaneSum* accumulators, ErrorSums* errors, int64_t planes) {
   let_next_launch_begin();
   const int64_t threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
        i < planes; i += threads) {
     accumulators[i] = {};
+    if constexpr (kErrors) errors[i] = {};
   }
 }
 
@@ -49,13 +53,46 @@ __global__ void finish_sums(const PlaneSum* accumulators, int64_t planes, double
   }
 }
 
+// Of every image the errors, and of its planes the sums.
+template <typename T>
+struct Finish {
+  const PlaneSum* accumulators;
+  const ErrorSums* error_accumulators;
+  T* sums;
+  T* errors;
+  int64_t images, channels;
+  double scale, error_scale;
+};
+
+template <typename T>
+__global__ void finish_errors(const Finish<T> finish) {
+  wait_for_launch_before();
+  const int64_t threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t image = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+       image < finish.images; image += threads) {
+    double absolute = 0, square = 0;
+    for (int64_t c = 0; c < finish.channels; ++c) {
+      const int64_t i = image * finish.channels + c;
+      const double sum = plane_sum_value(finish.accumulators[i]);
+      finish.sums[i] = static_cast<T>(finish.scale * sum);
+      const ErrorSums& plane = finish.error_accumulators[i];
+      // Quanta are integers, which have no NaN; the SSIM of such a plane is one.
+      absolute += plane_sum_value(plane.absolute) + 0 * sum;
+      square += plane_sum_value(plane.square) + 0 * sum;
+    }
+    finish.errors[2 * image] = static_cast<T>(finish.error_scale * absolute);
+    finish.errors[2 * image + 1] = static_cast<T>(finish.error_scale * square);
+  }
+}
+
 template <typename Element>
 cudaError_t launch_cleared_tile(cudaStream_t stream, const Device& device,
                                 const Call& call) {
   if (call.accumulators()) {
-    const cudaError_t error =
-        launch(stream, device, false, clear_sums, grid_of(call.planes()),
-               call.accumulators(), call.planes());
+    const cudaError_t error = launch(stream, device, false,
+                                     call.errors ? clear_sums<true> : clear_sums<false>,
+                                     grid_of(call.planes()), call.accumulators(),
+                                     call.error_accumulators(), call.planes());
     if (error != cudaSuccess) return error;
   }
   return launch_tile<Element>(stream, device, call);
@@ -78,9 +115,20 @@ cudaError_t launch_main(cudaStream_t stream, const Device& device, const Call& c
 
 template <typename T>
 cudaError_t launch_finish(cudaStream_t stream, const Device& device, const Call& call) {
-  return launch(stream, device, true, finish_sums<T>, grid_of(call.planes()),
-                call.accumulators(), call.planes(), call.parameters.scale,
-                static_cast<T*>(call.sums));
+  if (!call.errors) {
+    return launch(stream, device, true, finish_sums<T>, grid_of(call.planes()),
+                  call.accumulators(), call.planes(), call.parameters.scale,
+                  static_cast<T*>(call.sums));
+  }
+  const Finish<T> finish = {call.accumulators(),
+                            call.error_accumulators(),
+                            static_cast<T*>(call.sums),
+                            static_cast<T*>(call.errors),
+                            call.images,
+                            call.channels,
+                            call.parameters.scale,
+                            call.parameters.error_scale};
+  return launch(stream, device, true, finish_errors<T>, grid_of(call.images), finish);
 }
 
 cudaError_t launch_main_of_type(cudaStream_t stream, const Device& device,

@@ -34,12 +34,14 @@ __global__ void prepare_kernel(const __grid_constant__ StripJob<Element> job) {
     uint64_t image = static_cast<uint64_t>(plane);
     const int64_t channel = take_index(image, job.channels);
     const ImageOffsets at = image_offsets(job.leading, static_cast<int64_t>(image));
-    const float sample = load_sample(job, job.img1 + at.of[kImg1] + channel,
-                                     job.img2 + at.of[kImg2] + channel);
-    const float2 centres = centres_of_samples(sample, job.constants);
+    const float sample =
+        load_sample<true>(job, at.of[kImg1] + channel, at.of[kImg2] + channel);
+    const bool one = job.error_accumulators != nullptr;
+    const float2 centres = centres_of_samples(sample, job.constants, one);
     if (threadIdx.x % 32 == 0) {
       job.centres[plane] = centres;
       if (job.accumulators) job.accumulators[plane] = {};
+      if (job.error_accumulators) job.error_accumulators[plane] = {};
     }
   }
 }

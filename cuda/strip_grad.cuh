@@ -26,6 +26,7 @@
 #include "common/measure.h"
 #include "cuda/predicated.cuh"
 #include "cuda/strip_centre.cuh"
+#include "cuda/strip_error.cuh"
 #include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_load.cuh"
@@ -34,11 +35,13 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Loader, int kGradients, bool kSums, bool kWeighted, unsigned kTuning>
-struct Outputs<GradStrip<Loader, kGradients, kSums, kWeighted, kTuning>> {
+template <typename Loader, int kGradients, bool kSums, bool kWeighted, bool kErrors,
+          unsigned kTuning>
+struct Outputs<GradStrip<Loader, kGradients, kSums, kWeighted, kErrors, kTuning>> {
   using Job = StripJob<typename Loader::Element>;
 
-  __device__ __forceinline__ static float* at(const Job& job, int k) {
+  __device__ __forceinline__ static Gradient<typename Loader::Element>* at(
+      const Job& job, int k) {
     return k == 0 ? job.grad1 : job.grad2;
   }
   __device__ __forceinline__ static int64_t row_size(const Job& job) {
@@ -221,16 +224,23 @@ __device__ __forceinline__ void stage2(
     read4(from + Loader::kPitch, d[r]);
   };
 
+  const Place at = place_of(job, p.origin, Strip::kOutAt + kGroup * p.group);
+  const bool any = p.group < job.groups - Strip::kLost && at.image >= 0;
+  std::conditional_t<Strip::kErrors, StripErrors, Nothing> errors(
+      job, any ? at.image * job.channels + p.channel : -1,
+      [&](int i) { return at.column + i; }, first_row, p.begin, p.end);
+
   ColumnFilter filters[Strip::kMaps];
 #pragma unroll
   for (int k = 0; k < Strip::kMaps; ++k) filters[k].clear();
 
-  loading.start(job, p.origin, [&] { meet<Strip>(p.strip); });
+  const Nothing not_here;
+  loading.start(job, p.origin, [&] { meet<Strip>(p.strip); }, not_here);
 #pragma unroll 1
   for (int step = 0; step < kWarmUp; ++step) {
     meet<Strip>(p.strip);
     loading.copy(job);
-    form_step(loading, job);
+    form_step(loading, job, not_here);
   }
   if constexpr (Strip::kReadsOwnEarly) {
 #pragma unroll
@@ -257,7 +267,7 @@ __device__ __forceinline__ void stage2(
       const int r = row_of_step;
       if (r == 1) gradients.store_last_step(job);
       if (r == 0 || !kEarly) begin_row(r);
-      loading.write(job, r, row);
+      loading.write(job, r, row, not_here);
       float e[Strip::kMaps][kGroup];
       filters[0].push_reach(Strip::Maps::window(0), first, e[0]);
 #pragma unroll
@@ -267,13 +277,19 @@ __device__ __forceinline__ void stage2(
         filters[k].push_reach(Strip::Maps::window(k), reach, e[k]);
       }
       if constexpr (!Strip::kReadsOwnEarly) read_own(r);
+      float counted[kGroup] = {};
+      if constexpr (Strip::kErrors) {
+        errors.count(r, d[r], counted);
+        errors.add(counted);
+      }
       float g[Strip::kGradients][kGroup];
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
         float means[Strip::kMaps], of_pixel[Strip::kGradients];
 #pragma unroll
         for (int k = 0; k < Strip::kMaps; ++k) means[k] = e[k][i];
-        Strip::Maps::gradients(means, s[r][i], d[r][i], job.gradient_factor, of_pixel);
+        Strip::Maps::template gradients<Strip::kErrors>(
+            means, s[r][i], d[r][i], counted[i], job.gradient_factors, of_pixel);
 #pragma unroll
         for (int k = 0; k < Strip::kGradients; ++k) g[k][i] = of_pixel[k];
       }
@@ -282,6 +298,7 @@ __device__ __forceinline__ void stage2(
       gradients.put(job, r, g);
     });
     gradients.end_step();
+    if constexpr (Strip::kErrors) errors.advance(kStepRows);
     map_rows.at += kStepRows;
     own_at.advance();
     map_at.advance();
@@ -291,6 +308,7 @@ __device__ __forceinline__ void stage2(
     meet<Strip>(p.strip);
     gradients.store_last_step(job);
   }
+  if constexpr (Strip::kErrors) errors.flush(job.error_accumulators);
 }
 
 template <typename Strip>

@@ -140,6 +140,21 @@ struct RowSpan {
   }
 };
 
+// By a whole warp: calls f(same, leads) for every plane that threads of it have, where
+// `same` says whether a thread has that one, and `leads` whether it speaks for them.
+// -1 is none.
+template <typename F>
+__device__ __forceinline__ void for_planes_of_warp(int64_t plane, const F& f) {
+  constexpr unsigned int kAll = 0xffffffffu;
+  unsigned int waiting = __ballot_sync(kAll, plane >= 0);
+  while (waiting) {
+    const int leader = __ffs(waiting) - 1;
+    const bool same = plane == __shfl_sync(kAll, plane, leader);
+    f(same, static_cast<int>(threadIdx.x % 32) == leader);
+    waiting &= ~__ballot_sync(kAll, same);
+  }
+}
+
 // A thread's share of the sum of a plane, exact: common/plane_sum.h.
 class PixelSum {
  public:
@@ -165,25 +180,21 @@ class PixelSum {
   __device__ __forceinline__ void flush(PlaneSum* accumulators, int64_t plane) const {
     constexpr unsigned int kAll = 0xffffffffu;
     const bool not_finite = !isfinite(w_);
-    unsigned int waiting = __ballot_sync(kAll, plane >= 0);
-    while (waiting) {
-      const int leader = __ffs(waiting) - 1;
-      const bool same = plane == __shfl_sync(kAll, plane, leader);
+    for_planes_of_warp(plane, [&](bool same, bool leads) {
       unsigned long long quanta = same ? quanta_ : 0;
 #pragma unroll
       for (int lanes = 16; lanes > 0; lanes /= 2) {
         quanta += __shfl_xor_sync(kAll, quanta, lanes);
       }
       const bool bad = __any_sync(kAll, same && not_finite);
-      if (static_cast<int>(threadIdx.x % 32) == leader) {
+      if (leads) {
         const PlaneSum term = plane_sum_of_pixels(quanta, bad);
         PlaneSum* const total = accumulators + plane;
         atomicAdd(&total->coarse, term.coarse);
         if (term.fine) atomicAdd(&total->fine, term.fine);
         if (term.not_finite) atomicOr(&total->not_finite, term.not_finite);
       }
-      waiting &= ~__ballot_sync(kAll, same);
-    }
+    });
   }
 
  private:

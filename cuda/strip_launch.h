@@ -35,12 +35,13 @@ struct Kind {
 // gradients need 123 KB, and there are one step ahead. Floats of interleaved channels
 // have no room for what else a kernel would have in shared memory, with two blocks in
 // 100 KB and with both gradients in 163 KB.
-template <typename Element, bool kInterleaved, bool kAligned>
+template <typename Element, typename Second, bool kInterleaved, bool kAligned>
 struct StripFor {
   template <int kAhead>
   using Loader = std::conditional_t<
-      kInterleaved, InterleavedLoader<Element, kAligned, strip_threads(true), kAhead>,
-      PlanarLoader<Element, kAligned, strip_threads(false), kAhead>>;
+      kInterleaved,
+      InterleavedLoader<Element, Second, kAligned, strip_threads(true), kAhead>,
+      PlanarLoader<Element, Second, kAligned, strip_threads(false), kAhead>>;
   static constexpr bool kInPlace = Loader<2>::kInPlace;
   static constexpr bool kLarge = kInterleaved && sizeof(Element) == 4;
   static constexpr int kMost = kInPlace ? 3 : 2;
@@ -48,12 +49,17 @@ struct StripFor {
   template <int kGradients, bool kWeighted, int kAhead = kGradients == 1 ? 2 : kMost,
             unsigned kNot = 0>
   using Grad =
-      GradStrip<Loader<kAhead>, kGradients, !kWeighted, kWeighted,
+      GradStrip<Loader<kAhead>, kGradients, !kWeighted, kWeighted, false,
                 grad_tuning(kGradients, kWeighted, kInterleaved, kDType<Element>) &
                     ~kNot>;
   template <bool kMap, unsigned kNot = 0>
-  using Sum = SumStrip<Loader<kMost>, kMap,
+  using Sum = SumStrip<Loader<kMost>, kMap, false,
                        sum_tuning(kMap, kInterleaved, kDType<Element>) & ~kNot>;
+  // With errors.
+  static constexpr bool kBytes = Loader<2>::kMixed;
+  using LossGrad = GradStrip<Loader<2>, 1, true, false, true,
+                             loss_grad_tuning(kInterleaved, kBytes, kDType<Element>)>;
+  using LossSum = SumStrip<Loader<kMost>, false, true, loss_sum_tuning(kInterleaved)>;
 
   template <typename F>
   static auto with(const Call& call, const Device& device, F f) {
@@ -95,29 +101,55 @@ inline bool is_aligned(const void* p, int64_t bytes) {
 
 // Whether four neighbours are aligned wherever they are copied or stored: pixels, or of
 // more than four interleaved channels these.
-template <typename Element>
+template <typename Element, typename Second>
 bool fours_aligned(const Call& call) {
   const int64_t four = kGroup * sizeof(Element);
   const int64_t size = call.channels > kGroup ? call.channels : call.width;
   return size % kGroup == 0 && is_aligned(call.operand[kImg1], four) &&
-         is_aligned(call.operand[kImg2], four) &&
-         is_aligned(call.grad1, kGroup * sizeof(float)) &&
-         is_aligned(call.grad2, kGroup * sizeof(float));
+         is_aligned(call.operand[kImg2], kGroup * sizeof(Second)) &&
+         is_aligned(call.grad1, kGroup * sizeof(Gradient<Element>)) &&
+         is_aligned(call.grad2, kGroup * sizeof(Gradient<Element>));
+}
+
+// `with_strip` with errors, which only aligned strips count: of floats the value and
+// one gradient, of 2-byte elements the gradient, and of floats beside bytes the
+// gradient.
+template <typename Element, bool kInterleaved, typename F, typename Result>
+Result with_loss_strip(const Call& call, Result none, F f) {
+  constexpr bool kFloat = sizeof(Element) == 4;
+  if (call.grad2 || call.pixels[kImg1] != Pixels::kOwn) return none;
+  if (call.pixels[kImg2] == Pixels::kOwn && fours_aligned<Element, Element>(call)) {
+    using Strips = StripFor<Element, Element, kInterleaved, true>;
+    if (call.grad1) return f(Kind<typename Strips::LossGrad>());
+    if constexpr (kFloat) return f(Kind<typename Strips::LossSum>());
+  }
+  if constexpr (kFloat) {
+    if (call.pixels[kImg2] == Pixels::kU8 && call.grad1 &&
+        fours_aligned<Element, uint8_t>(call)) {
+      using Strips = StripFor<Element, uint8_t, kInterleaved, true>;
+      return f(Kind<typename Strips::LossGrad>());
+    }
+  }
+  return none;
 }
 
 // Calls `f` with the strip for the call, or returns `none` where there is none:
-// elements of 2 bytes that are not aligned.
+// elements of 2 bytes that are not aligned, and most calls with errors.
 template <typename Element, typename F, typename Result>
 Result with_strip(const Call& call, const Device& device, Result none, F f) {
-  const bool aligned = fours_aligned<Element>(call);
+  if (call.errors) {
+    return call.channels == 1 ? with_loss_strip<Element, false>(call, none, f)
+                              : with_loss_strip<Element, true>(call, none, f);
+  }
+  const bool aligned = fours_aligned<Element, Element>(call);
   if (!aligned && sizeof(Element) < 4) return none;
   constexpr bool kUnaligned = sizeof(Element) < 4;  // not instantiated for those
   if (call.channels == 1) {
-    if (aligned) return StripFor<Element, false, true>::with(call, device, f);
-    return StripFor<Element, false, kUnaligned>::with(call, device, f);
+    if (aligned) return StripFor<Element, Element, false, true>::with(call, device, f);
+    return StripFor<Element, Element, false, kUnaligned>::with(call, device, f);
   }
-  if (aligned) return StripFor<Element, true, true>::with(call, device, f);
-  return StripFor<Element, true, kUnaligned>::with(call, device, f);
+  if (aligned) return StripFor<Element, Element, true, true>::with(call, device, f);
+  return StripFor<Element, Element, true, kUnaligned>::with(call, device, f);
 }
 
 // ---- How it is cut ------------------------------------------------------------------
@@ -187,7 +219,7 @@ bool strips_are_best(const Call& call) {
 template <typename Element>
 Fit strip_fit(const Call& call, const Device& device) {
   if (device.major < 8) return Fit::kImpossible;  // no asynchronous copies
-  // Kernels of gradients have either sums or weights.
+  // Kernels of gradients have either sums or weights, and errors beside one of them.
   if (call.grad1 && (call.sums != nullptr) == (call.operand[kWeight] != nullptr)) {
     return Fit::kImpossible;
   }

@@ -18,6 +18,7 @@
 #include "cuda/kept.cuh"
 #include "cuda/predicated.cuh"
 #include "cuda/strip_centre.cuh"
+#include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_shape.h"
 #include "cuda/strip_tuning.h"
@@ -53,6 +54,29 @@ __device__ __forceinline__ void read4(const __nv_bfloat16* p, float (&v)[4]) {
   v[2] = __uint_as_float(q.y << 16), v[3] = __uint_as_float(q.y & 0xffff0000u);
 }
 
+// Four integers that lie together. As the last bits of 2^23 each is a float at once.
+__device__ __forceinline__ void read4(const uint8_t* p, float (&v)[4]) {
+  const uint32_t q = *reinterpret_cast<const uint32_t*>(p);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    v[i] = __uint_as_float(__byte_perm(q, 0x4b000000u, 0x7440 + i)) - 0x1p23f;
+  }
+}
+
+// A quad of either image in shared memory, where that of the second image, if its
+// elements are smaller, lies at the beginning of the place for elements of the first.
+template <typename Stored, typename Element>
+__device__ __forceinline__ const Stored* stored_quad(const Element* place) {
+  return reinterpret_cast<const Stored*>(place);
+}
+// An element of such a row; quads begin with elements whose number is a multiple of
+// kGroup.
+template <typename Stored, typename Element>
+__device__ __forceinline__ float stored_element(const Element* row, int element) {
+  const int in_quad = element % kGroup;
+  return static_cast<float>(stored_quad<Stored>(row + element - in_quad)[in_quad]);
+}
+
 // A quad: up to kGroup neighbouring elements of a row, of which the first `count`
 // exist.
 struct Quad {
@@ -73,12 +97,16 @@ struct Quad {
 };
 
 // Where a thread copies a quad from, of both images.
-template <typename Element>
+template <typename Element, typename Second>
 struct CopySource {
   static constexpr int kSize = sizeof(Element);
+  static constexpr int kSize2 = sizeof(Second);
+  static constexpr bool kMixed = kSize2 != kSize;
 
   const char* img1;
+  // From img1 to the second image, as far as that is the same in every row.
   int64_t to_img2;
+  const char* img2;
   int count;
 
   __device__ __forceinline__ CopySource(const StripJob<Element>& job, const Quad& quad,
@@ -86,13 +114,17 @@ struct CopySource {
       : count(quad.count) {
     const ImageOffsets offset = image_offsets(job.leading, quad.image);
     const int64_t in_image = row * job.row_size + quad.in_row;
-    const char* const img2 =
-        reinterpret_cast<const char*>(job.img2 + offset.of[kImg2] + in_image);
+    img2 = reinterpret_cast<const char*>(job.img2) +
+           (offset.of[kImg2] + in_image) * kSize2;
     img1 = reinterpret_cast<const char*>(job.img1 + offset.of[kImg1] + in_image);
     to_img2 = img2 - img1;
   }
 
-  __device__ __forceinline__ void advance(int64_t bytes) { img1 += bytes; }
+  // By bytes of the first image.
+  __device__ __forceinline__ void advance(int64_t bytes) {
+    img1 += bytes;
+    if constexpr (kMixed) img2 += bytes / (kSize / kSize2);
+  }
 
   // kCount elements of either image, those of the second image_bytes after the others;
   // zeros unless they exist; nothing if not `on`. kAligned: as one, which exists as a
@@ -102,13 +134,16 @@ struct CopySource {
                                           bool exists) const {
     constexpr int kCopies = kAligned ? 1 : kCount;
     constexpr int kBytes = kCount / kCopies * kSize;
+    constexpr int kBytes2 = kCount / kCopies * kSize2;
+    const char* const second = kMixed ? img2 : img1 + to_img2;
     const int n = exists ? count : 0;
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
-      const int bytes = kAligned ? n * kSize : i < n ? kSize : 0;
-      copy_async_if<kBytes, kExtent>(on, to + i * kBytes, img1 + i * kBytes, bytes);
-      copy_async_if<kBytes, kExtent>(on, to + image_bytes + i * kBytes,
-                                     img1 + to_img2 + i * kBytes, bytes);
+      const int elements = kAligned ? n : i < n ? 1 : 0;
+      copy_async_if<kBytes, kExtent>(on, to + i * kBytes, img1 + i * kBytes,
+                                     elements * kSize);
+      copy_async_if<kBytes2, kExtent>(on, to + image_bytes + i * kBytes,
+                                      second + i * kBytes2, elements * kSize2);
     }
   }
   template <int kCount, bool kAligned, CopyExtent kExtent>
@@ -120,13 +155,16 @@ struct CopySource {
 
 // Where the same thread copies another quad of the step from. kKept: it is in shared
 // memory, at `kept`, as the way there from the first one.
-template <typename Element, int kThreads, bool kKept>
+template <typename Element, typename Second, int kThreads, bool kKept>
 class SecondSource {
  public:
+  using Source = CopySource<Element, Second>;
+  static_assert(!(kKept && Source::kMixed), "the way is one for both images");
+
   __device__ __forceinline__ SecondSource(const StripJob<Element>& job,
                                           const Quad& quad, int row,
-                                          const CopySource<Element>& first,
-                                          unsigned char* kept, int thread)
+                                          const Source& first, unsigned char* kept,
+                                          int thread)
       : source_(job, quad, row), way_(reinterpret_cast<longlong2*>(kept) + thread) {
     if constexpr (kKept) {
       const int64_t way = source_.img1 - first.img1;
@@ -136,10 +174,9 @@ class SecondSource {
 
   // `first` is at the step that is copied.
   template <int kCount, bool kAligned, CopyExtent kExtent>
-  __device__ __forceinline__ void copy_if(const CopySource<Element>& first, bool on,
-                                          uint32_t to, int image_bytes,
-                                          bool exists) const {
-    CopySource<Element> source = source_;
+  __device__ __forceinline__ void copy_if(const Source& first, bool on, uint32_t to,
+                                          int image_bytes, bool exists) const {
+    Source source = source_;
     if constexpr (kKept) {
       const longlong2 way = *way_;
       source.img1 = first.img1 + way.x;
@@ -152,11 +189,24 @@ class SecondSource {
   }
 
  private:
-  CopySource<Element> source_;
+  Source source_;
   longlong2* const way_;
 };
 
-// Bytes from one row to the next.
+// What the elements of the second image stand for.
+template <typename Loader, typename Job>
+__device__ __forceinline__ float second_pixel(const Job& job, float element) {
+  if constexpr (Loader::kMixed) {
+    float pixel = integer_pixel(element, job.integer_scale[kImg2]);
+    // Or the compiler would skip it where it is not needed, by a branch.
+    pin(pixel);
+    return pixel;
+  } else {
+    return element;
+  }
+}
+
+// Bytes from one row to the next, of the first image.
 template <unsigned kTuning, typename Element>
 __device__ __forceinline__ int64_t row_bytes(const StripJob<Element>& job) {
   if constexpr ((kTuning & kReadsRowBytes) != 0) {
@@ -173,12 +223,14 @@ struct Columns;
 
 // The loading thread of a strip whose ring has kSlots steps:
 //     begin(job)           sets the first copies under way
-//     start(job, strip, meet)
+//     start(job, strip, meet, errors)
 //                          before the first step, whose rows are formed then; `meet` is
 //                          the barrier of those who load
 //     copy(job)            in every step, after its barrier
 //     read(r, row)         in row r of a step: of the next step's row what was copied,
-//     write(job, r, row)   and s and d of that; in one of them also of the halo
+//     write(job, r, row, errors)
+//                          and s and d of that; in one of them also of the halo. The
+//                          thread's own d are `errors`', unless these are Nothing
 // Apart because a thread waits long for what it reads, and longer behind what others
 // write: best is to ask for something else between the two.
 //
@@ -193,17 +245,30 @@ template <typename Loader, unsigned kTuning>
 using KeptOffsets =
     Kept<Loader::kPairs, Loader::kThreads, (kTuning & kKeepsOffsets) != 0>;
 template <typename Loader, unsigned kTuning>
-using KeptHaloSource = SecondSource<typename Loader::Element, Loader::kThreads,
-                                    (kTuning & kKeepsHaloSource) != 0>;
+using KeptHaloSource =
+    SecondSource<typename Loader::Element, typename Loader::Second, Loader::kThreads,
+                 (kTuning & kKeepsHaloSource) != 0>;
 
 // All rows of a step at once.
-template <typename Loading, typename Job>
-__device__ __forceinline__ void form_step(Loading& loading, const Job& job) {
+template <typename Loading, typename Job, typename Errors>
+__device__ __forceinline__ void form_step(Loading& loading, const Job& job,
+                                          Errors& errors) {
 #pragma unroll
   for (int r = 0; r < kStepRows; ++r) {
     typename Loading::Row row;
     loading.read(r, row);
-    loading.write(job, r, row);
+    loading.write(job, r, row, errors);
+  }
+}
+
+// Row by row, as they are formed.
+template <typename Errors>
+__device__ __forceinline__ void count_errors(Errors& errors, const float (&d)[kGroup]) {
+  if constexpr (!std::is_same_v<std::remove_const_t<Errors>, Nothing>) {
+    float counted[kGroup];
+    errors.count(0, d, counted);
+    errors.add(counted);
+    errors.advance(1);
   }
 }
 

@@ -14,8 +14,8 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Element, bool kAligned, int kThreads, int kAhead>
-struct Columns<InterleavedLoader<Element, kAligned, kThreads, kAhead>> {
+template <typename Element, typename Second, bool kAligned, int kThreads, int kAhead>
+struct Columns<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>> {
   // job.groups for a thread that has nothing to do in a strip with these channels.
   __device__ __forceinline__ static int group_of(const StripJob<Element>& job,
                                                  int thread, int first_channel) {
@@ -57,11 +57,12 @@ struct Columns<InterleavedLoader<Element, kAligned, kThreads, kAhead>> {
   }
 };
 
-template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots,
-          unsigned kTuning>
-class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning> {
+template <typename Element, typename Second, bool kAligned, int kThreads, int kAhead,
+          int kSlots, unsigned kTuning>
+class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
+              kTuning> {
  public:
-  using Loader = InterleavedLoader<Element, kAligned, kThreads, kAhead>;
+  using Loader = InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>;
   using InShared = KeptByLoading<Loader, kTuning>;
 
   __device__ __forceinline__ Loading(const StripJob<Element>& job, float* ring,
@@ -91,6 +92,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
     const int more_row = thread / kMore % kStepRows;
     more_to_ = more_row * Loader::kRowFloats + Columns<Loader>::place_in_row(job, more);
     more_read_ = (more_row * Loader::kCopyRow + more) * kSize;
+    more_in_quad_ = more % kGroup;
   }
 
   __device__ __forceinline__ void begin(const StripJob<Element>& job) {
@@ -98,9 +100,10 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
     for (int i = 0; i < kAhead + 1; ++i) copy(job);
   }
 
-  template <typename Meet>
+  template <typename Meet, typename Errors>
   __device__ __forceinline__ void start(const StripJob<Element>& job,
-                                        const Place& strip, const Meet& meet) {
+                                        const Place& strip, const Meet& meet,
+                                        Errors& errors) {
     const auto of_element = [&](int element) {
       const int column = element / job.part_channels;
       const int channel = element - column * job.part_channels;
@@ -113,7 +116,7 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
     offsets_.put(kGroup, of_element(more_element(job)));
     wait_for_copies<kAhead>();
     meet();
-    form_step(*this, job);
+    form_step(*this, job, errors);
   }
 
   __device__ __forceinline__ void copy(const StripJob<Element>& job) {
@@ -143,17 +146,24 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
     const Element* const own = reinterpret_cast<const Element*>(copy) +
                                kGroup * thread_ + r * Loader::kCopyRow;
     read4(own, row.x);
-    read4(own + Loader::kPitch, row.y);
+    read4(stored_quad<Second>(own + Loader::kPitch), row.y);
     if (r == kHaloRow) {
       const Element* const more = reinterpret_cast<const Element*>(copy + more_read_);
       row.more_x = static_cast<float>(more[0]);
-      row.more_y = static_cast<float>(more[Loader::kPitch]);
+      if constexpr (Loader::kMixed) {
+        const Element* const quad = more + Loader::kPitch - more_in_quad_;
+        row.more_y = static_cast<float>(stored_quad<Second>(quad)[more_in_quad_]);
+      } else {
+        row.more_y = static_cast<float>(more[Loader::kPitch]);
+      }
     }
   }
+  template <typename Errors>
   __device__ __forceinline__ void write(const StripJob<Element>& job, int r,
-                                        const Row& row) {
+                                        const Row& row, Errors& errors) {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     float* const s = to + r * Loader::kRowFloats;
+    float d[kGroup];
 #pragma unroll
     for (int k = 0; k < kGroup; k += 2) {
       const float4 offsets = offsets_.get_two(k);
@@ -161,15 +171,17 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
       for (int i = k; i < k + 2; ++i) {
         const float2 own = i == k ? make_float2(offsets.x, offsets.y)
                                   : make_float2(offsets.z, offsets.w);
-        const auto v =
-            sum_difference(row.x[i], row.y[i], own, job.constants.tap_over_range);
+        const auto v = sum_difference(row.x[i], second_pixel<Loader>(job, row.y[i]),
+                                      own, job.constants.tap_over_range);
         s[to_[i]] = v.s;
         s[Loader::kPitch + to_[i]] = v.d;
+        d[i] = v.d;
       }
     }
+    count_errors(errors, d);
     if (r == kHaloRow) {
-      const auto v = sum_difference(row.more_x, row.more_y, offsets_.get(kGroup),
-                                    job.constants.tap_over_range);
+      const auto v = sum_difference(row.more_x, second_pixel<Loader>(job, row.more_y),
+                                    offsets_.get(kGroup), job.constants.tap_over_range);
       to[more_to_] = v.s;
       to[more_to_ + Loader::kPitch] = v.d;
     }
@@ -220,8 +232,9 @@ class Loading<InterleavedLoader<Element, kAligned, kThreads, kAhead>, kSlots, kT
   int to_[kGroup];  // floats into a row
   int more_to_;     // floats into a step
   int more_read_;   // bytes into a step
+  int more_in_quad_;
   RowSpan rows_;
-  CopySource<Element> from_;
+  CopySource<Element, Second> from_;
   KeptHaloSource<Loader, kTuning> more_from_;
   // For the elements of the thread's quad, and for what else it deals out.
   KeptOffsets<Loader, kTuning> offsets_;

@@ -15,8 +15,8 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Element, bool kAligned, int kThreads, int kAhead>
-struct Columns<PlanarLoader<Element, kAligned, kThreads, kAhead>> {
+template <typename Element, typename Second, bool kAligned, int kThreads, int kAhead>
+struct Columns<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>> {
   // Where a thread's columns lie among those of a row, and in which channel.
   __device__ __forceinline__ static int group_of(const StripJob<Element>&, int thread,
                                                  int) {
@@ -37,11 +37,12 @@ struct Columns<PlanarLoader<Element, kAligned, kThreads, kAhead>> {
   }
 };
 
-template <typename Element, bool kAligned, int kThreads, int kAhead, int kSlots,
-          unsigned kTuning>
-class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning> {
+template <typename Element, typename Second, bool kAligned, int kThreads, int kAhead,
+          int kSlots, unsigned kTuning>
+class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
+              kTuning> {
  public:
-  using Loader = PlanarLoader<Element, kAligned, kThreads, kAhead>;
+  using Loader = PlanarLoader<Element, Second, kAligned, kThreads, kAhead>;
   using InShared = KeptByLoading<Loader, kTuning>;
 
   // The strip's row begins at `strip`, its first step at image row `row`.
@@ -64,12 +65,13 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
     for (int i = 0; i < kAhead; ++i) copy(job);
   }
 
-  template <typename Meet>
+  template <typename Meet, typename Errors>
   __device__ __forceinline__ void start(const StripJob<Element>& job,
-                                        const Place& strip, const Meet&) {
+                                        const Place& strip, const Meet&,
+                                        Errors& errors) {
     offsets_.put(0, offsets_of_pixel(job, strip, kGroup * thread_, 0));
     offsets_.put(1, offsets_of_pixel(job, strip, halo_column(), 0));
-    form_step(*this, job);
+    form_step(*this, job, errors);
   }
 
   __device__ __forceinline__ void copy(const StripJob<Element>& job) {
@@ -96,27 +98,29 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
   __device__ __forceinline__ void read(int r, Row& row) {
     if (r == 0) {
       wait_for_copies<kAhead - 1>();
-      if constexpr (!Loader::kInPlace) __syncwarp();
+      if constexpr (kHaloCopy > 1) __syncwarp();
     }
     const unsigned char* const copy = copies_ + read_offset();
     const Element* const own = reinterpret_cast<const Element*>(copy) +
                                r * Loader::kCopyRow + kGroup * thread_;
     read4(own, row.x);
-    read4(own + Loader::kPitch, row.y);
+    read4(stored_quad<Second>(own + Loader::kPitch), row.y);
     if (r == kHaloRow) read_halo(copy, row);
   }
+  template <typename Errors>
   __device__ __forceinline__ void write(const StripJob<Element>& job, int r,
-                                        const Row& row) {
+                                        const Row& row, Errors& errors) {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     float s[kGroup], d[kGroup];
     const float2 offsets = offsets_.get(0);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      const auto v =
-          sum_difference(row.x[i], row.y[i], offsets, job.constants.tap_over_range);
+      const auto v = sum_difference(row.x[i], second_pixel<Loader>(job, row.y[i]),
+                                    offsets, job.constants.tap_over_range);
       s[i] = v.s;
       d[i] = v.d;
     }
+    count_errors(errors, d);
     store_group(to + r * Loader::kRowFloats + kGroup * thread_, s);
     store_group(to + r * Loader::kRowFloats + Loader::kPitch + kGroup * thread_, d);
     if (r == kHaloRow) write_halo(job, row, to);
@@ -134,7 +138,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
   // The halo's columns from one copy: elements under 4 bytes are copied by the
   // group. Its two rows are shared out among the first threads of the first warp;
   // each of its columns is formed by one thread of that warp.
-  static constexpr int kHaloCopy = kSize < 4 ? kGroup : 1;
+  static constexpr int kHaloCopy = kSize < 4 || Loader::kMixed ? kGroup : 1;
   static constexpr int kHaloCopies = kHalo / kHaloCopy;
   static_assert(kHalo * kStepRows <= 32, "what one lane copies others read");
 
@@ -170,21 +174,28 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
     if constexpr (Loader::kInPlace) {
       const uint32_t at = halo_at(reinterpret_cast<const float*>(copy));
       row.halo_x = load_shared_if(halo_on(), at);
-      row.halo_y = load_shared_if(halo_on(), at + kToD);
+      if constexpr (Loader::kMixed) {
+        const int in_quad = halo_column() % kGroup;
+        row.halo_y = load_shared_byte_if(
+            halo_on(), at + kToD + in_quad - in_quad * int(sizeof(float)));
+        // Before others write over it.
+        __syncwarp();
+      } else {
+        row.halo_y = load_shared_if(halo_on(), at + kToD);
+      }
     } else {
       // Others read what they copied themselves, which needs no barrier.
-      const Element* const from =
-          reinterpret_cast<const Element*>(copy) +
-          (halo_on() ? halo_row() * Loader::kCopyRow + halo_column()
-                     : kGroup * thread_);
-      row.halo_x = static_cast<float>(from[0]);
-      row.halo_y = static_cast<float>(from[Loader::kPitch]);
+      const Element* const from = reinterpret_cast<const Element*>(copy) +
+                                  (halo_on() ? halo_row() * Loader::kCopyRow : 0);
+      const int column = halo_on() ? halo_column() : kGroup * thread_;
+      row.halo_x = static_cast<float>(from[column]);
+      row.halo_y = stored_element<Second>(from + Loader::kPitch, column);
     }
   }
   __device__ __forceinline__ void write_halo(const StripJob<Element>& job,
                                              const Row& row, float* to) {
-    const auto v = sum_difference(row.halo_x, row.halo_y, offsets_.get(1),
-                                  job.constants.tap_over_range);
+    const auto v = sum_difference(row.halo_x, second_pixel<Loader>(job, row.halo_y),
+                                  offsets_.get(1), job.constants.tap_over_range);
     store_shared_if(halo_on(), halo_at(to), v.s);
     store_shared_if(halo_on(), halo_at(to) + kToD, v.d);
   }
@@ -198,7 +209,7 @@ class Loading<PlanarLoader<Element, kAligned, kThreads, kAhead>, kSlots, kTuning
   unsigned char* const copies_;
   const int thread_;
   RowSpan rows_;
-  CopySource<Element> from_;
+  CopySource<Element, Second> from_;
   KeptHaloSource<Loader, kTuning> halo_from_;
   // For the thread's columns, and for its column of the halo.
   KeptOffsets<Loader, kTuning> offsets_;

@@ -12,6 +12,7 @@
 #include "common/host_device.h"
 #include "common/measure.h"
 #include "common/window.h"
+#include "cuda/element.h"
 #include "cuda/strip_tuning.h"
 
 namespace jax_fused_ssim::cuda {
@@ -45,10 +46,14 @@ static_assert(kHalo == 16, "");
 // halo. kAligned: four neighbours may be copied at once; otherwise they are floats and
 // copied one by one. Floats become s and d in place, in the ring; smaller elements are
 // copied to a ring of their own first.
-template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
+template <typename Element_, typename Second_, bool kAligned, int kThreads_,
+          int kAhead_>
 class PlanarLoader {
  public:
   using Element = Element_;
+  using Second = Second_;  // the elements of the second image
+  static constexpr bool kMixed = !std::is_same_v<Element, Second>;
+  static_assert(kAligned || !kMixed, "bytes are copied by fours");
   static constexpr bool kVectors = kAligned;
   static constexpr bool kInterleaved = false;
   static constexpr bool kMeetsAtStart = false;
@@ -81,10 +86,14 @@ class PlanarLoader {
 // quad of kGroup elements a thread. What is more than a quad a thread is copied by the
 // quad but dealt out by the element, so by others, a step after those have waited; of
 // both rows of a step together, each thread has one element at most.
-template <typename Element_, bool kAligned, int kThreads_, int kAhead_>
+template <typename Element_, typename Second_, bool kAligned, int kThreads_,
+          int kAhead_>
 class InterleavedLoader {
  public:
   using Element = Element_;
+  using Second = Second_;  // the elements of the second image
+  static constexpr bool kMixed = !std::is_same_v<Element, Second>;
+  static_assert(kAligned || !kMixed, "bytes are copied by fours");
   static constexpr bool kVectors = kAligned;
   static constexpr bool kInterleaved = true;
   static constexpr bool kMeetsAtStart = true;
@@ -145,10 +154,12 @@ __global__ void strip_sum_kernel(
     const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
 
 // kTuning: cuda/strip_tuning.h.
-template <typename Loader_, bool kMap_, unsigned kTuning_>
+template <typename Loader_, bool kMap_, bool kErrors_, unsigned kTuning_>
 struct SumStrip {
   using Loader = Loader_;
   static constexpr bool kMap = kMap_;
+  static constexpr bool kErrors = kErrors_;
+  static_assert(!(kMap && kErrors), "errors are counted with sums");
   static constexpr int kThreads = Loader::kThreads;
   static constexpr int kBlockThreads = kThreads;
   static constexpr int kBlocks = 256 / kThreads;  // on a multiprocessor
@@ -180,9 +191,11 @@ struct SumStrip {
   static JFS_HOST_DEVICE int64_t first_pixel(int64_t strip, int columns) {
     return strip * columns - kHalfGap;
   }
-  // Strips for the first `pixels` of the virtual row.
+  // Strips for the first `pixels` of the virtual row: whose maps, or with errors whose
+  // own columns, have them all.
   static int64_t strips(int64_t pixels, int columns) {
-    return (pixels + kHalfGap - kBefore + columns - 1) / columns;
+    const int before = kErrors ? 0 : kBefore;
+    return (pixels + kHalfGap - before + columns - 1) / columns;
   }
   static auto kernel() { return strip_sum_kernel<SumStrip>; }
 };
@@ -196,13 +209,15 @@ __global__ void strip_grad_kernel(
 // which it reads from kRadius before; stage 2 has those from kOutAt + 4 g on, of all
 // groups but the last kLost. kTuning: cuda/strip_tuning.h.
 template <typename Loader_, int kGradients_, bool kSums_, bool kWeighted_,
-          unsigned kTuning_>
+          bool kErrors_, unsigned kTuning_>
 struct GradStrip {
   using Loader = Loader_;
   static constexpr int kGradients = kGradients_;
   static constexpr bool kSums = kSums_;
   static constexpr bool kWeighted = kWeighted_;
+  static constexpr bool kErrors = kErrors_;
   static_assert(!(kSums && kWeighted), "sums count all pixels alike");
+  static_assert(kSums || !kErrors, "errors are counted with sums");
   static constexpr int kThreads = Loader::kThreads;  // of a stage
   static constexpr int kStrips = 128 / kThreads;     // of a block
   static constexpr int kBlockThreads = 2 * 128;
@@ -244,7 +259,7 @@ struct GradStrip {
   static constexpr unsigned kTuning = kTuning_;
 
   // For cuda/strip_store.cuh.
-  using Output = float;
+  using Output = Gradient<typename Loader::Element>;
   static constexpr int kOutputs = kGradients;
   static constexpr bool kSingly = !Loader::kVectors;
   static constexpr int kStagedBytes = kStagedBytesFor<Loader, kOutputs>;

@@ -21,6 +21,7 @@
 #include "common/measure.h"
 #include "cuda/predicated.cuh"
 #include "cuda/strip_centre.cuh"
+#include "cuda/strip_error.cuh"
 #include "cuda/strip_filter.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_load.cuh"
@@ -28,8 +29,8 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Loader, bool kMap, unsigned kTuning>
-struct Outputs<SumStrip<Loader, kMap, kTuning>> {
+template <typename Loader, bool kMap, bool kErrors, unsigned kTuning>
+struct Outputs<SumStrip<Loader, kMap, kErrors, kTuning>> {
   using Element = typename Loader::Element;
   using Job = StripJob<Element>;
 
@@ -128,7 +129,18 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     PixelSum sum;
     RowSpan out(-2 * kRadius, 0, piece.end - piece.begin);
     RingPosition<Strip::kSlots, Loader::kStepBytes> step_at(0);
-    loading.start(job, origin, [] { __syncthreads(); });
+    // The quads that the loading threads copy are those that a strip has for itself.
+    const Quad quad = Columns<Loader>::quad(job, origin, 0, thread, first_channel);
+    const bool own = kGroup * thread < kGroup * job.groups * job.part_channels;
+    const bool last = piece.end == job.map_height;
+    std::conditional_t<Strip::kErrors, StripErrors, Nothing> errors(
+        job, own && quad.count > 0 ? quad.image * job.channels : -1,
+        [&](int i) {
+          return i < quad.count ? static_cast<int>(quad.in_row + i) / job.channels : -1;
+        },
+        first_row, piece.begin == 0 ? 0 : piece.begin + job.map_y,
+        last ? job.height : piece.end + job.map_y);
+    loading.start(job, origin, [] { __syncthreads(); }, errors);
 #pragma unroll 1
     for (int step = 0; step < steps; ++step) {
       __syncthreads();
@@ -147,7 +159,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
         float s[kReach], means[kMoments][kGroup];
         load_reach<Strip::kPast>(s_row, s);
         filter.push<Strip::kPast, (kTuning & kWritesLate) != 0>(
-            s, s_row + Loader::kPitch, means, [&] { loading.write(job, r, row); });
+            s, s_row + Loader::kPitch, means,
+            [&] { loading.write(job, r, row, errors); });
         float map[1][kGroup];
 #pragma unroll
         for (int i = 0; i < kGroup; ++i) {
@@ -177,6 +190,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     if constexpr (!kMap) {
       const bool any = group < job.groups && at.holds_any(job);
       sum.flush(job.accumulators, any ? at.image * job.channels + channel : -1);
+      if constexpr (Strip::kErrors) errors.flush(job.error_accumulators);
     }
   }
 #endif

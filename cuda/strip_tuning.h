@@ -90,6 +90,29 @@ constexpr unsigned grad_tuning(int gradients, bool weighted, bool interleaved,
   return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
 }
 
+// With errors. `bytes`: the second image has those, which come from another place than
+// the first one's pixels, so that the halo has no one way to keep.
+constexpr unsigned loss_sum_tuning(bool interleaved) {
+  return interleaved ? kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsThread |
+                           kHoldsQuanta
+                     : kKeepsOffsets | kKeepsHaloSource | kHoldsQuanta | kWritesLate;
+}
+
+constexpr unsigned loss_grad_tuning(bool interleaved, bool bytes, DType type) {
+  if (bytes) {
+    return !interleaved ? kReadsRowBytes
+                        : kHaloLate | kKeepsOffsets | kHoldsThread | kHoldsCentre |
+                              kReadsRowBytes;
+  }
+  if (type == DType::kF32) {
+    return interleaved ? kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread
+                       : kHaloLate | kHoldsThread | kHoldsCentre | kBeginsRowsEarly;
+  }
+  if (!interleaved) return kKeepsOffsets;
+  return kHaloLate | kHoldsShared | kReadsRowBytes |
+         (type == DType::kBF16 ? kHoldsThread : kPlain);
+}
+
 }  // namespace jax_fused_ssim::cuda
 
 #endif  // JAX_FUSED_SSIM_CUDA_STRIP_TUNING_H_

@@ -30,6 +30,7 @@
 #include "cuda/centre.cuh"
 #include "cuda/convolve.cuh"
 #include "cuda/element.cuh"
+#include "cuda/error_sum.cuh"
 #include "cuda/leading.cuh"
 #include "cuda/overlap.cuh"
 #include "cuda/tile_shape.h"
@@ -81,18 +82,20 @@ struct TileSum<double> {
   }
 };
 
-template <typename Element, int kGradients, typename Shape>
+template <typename Element, int kGradients, bool kErrors, bool kIntegers,
+          typename Shape>
 class Tile {
  public:
   using T = Compute<Element>;
   using Sum = typename TileSum<T>::Sum;
-  using Layout = TileLayout<T, kGradients, Shape>;
+  using Layout = TileLayout<T, kGradients, kErrors, Shape>;
   using Maps = DerivativeMaps<kGradients>;
 
   __device__ __forceinline__ Tile(const TileJob<Element>& job, unsigned char* shared)
       : job_(job),
         warp_sums_(reinterpret_cast<Sum*>(shared)),
-        s_(reinterpret_cast<T*>(shared + Layout::kSumBytes)),
+        warp_errors_(reinterpret_cast<ErrorSums*>(shared + Layout::kSumBytes)),
+        s_(reinterpret_cast<T*>(shared + Layout::kSumBytes + Layout::kErrorBytes)),
         d_(s_ + Layout::kImagePlane),
         moments_(d_ + Layout::kImagePlane),
         maps_(moments_),
@@ -110,6 +113,7 @@ class Tile {
     if constexpr (kGradients == 0) {
       for (int i = thread_; i < kSegments; i += Shape::kThreads) map_segment(i, sum);
       reduce_in_warp(sum);
+      if constexpr (kErrors) count_errors();
       __syncthreads();
       add_to_plane();
     } else {
@@ -125,6 +129,7 @@ class Tile {
       filter_map_rows();
       __syncthreads();
       write_gradients();
+      if constexpr (kErrors) __syncthreads();
       add_to_plane();
     }
   }
@@ -156,10 +161,9 @@ class Tile {
     const int64_t tile_y = take_index(rest, job_.tiles_y);
     image_ = static_cast<int64_t>(rest);
 
-    // Where only the map is wanted the tiles begin with it.
-    y_ = axis(tile_y * Shape::kHeight + (kGradients == 0 ? job_.map_y : 0), job_.height,
+    y_ = axis(tile_y * Shape::kHeight + (Layout::kOfMap ? job_.map_y : 0), job_.height,
               job_.map_height, job_.map_y, Layout::kMapHeight, Layout::kImageHeight);
-    x_ = axis(tile_x * Shape::kWidth + (kGradients == 0 ? job_.map_x : 0), job_.width,
+    x_ = axis(tile_x * Shape::kWidth + (Layout::kOfMap ? job_.map_x : 0), job_.width,
               job_.map_width, job_.map_x, Layout::kMapWidth, Layout::kImageWidth);
   }
 
@@ -191,20 +195,38 @@ class Tile {
     const int64_t first = image_pixel(y_.origin - Layout::kImageHalo + top,
                                       x_.origin - Layout::kImageHalo + column);
     const int64_t stride = kDown * job_.width * job_.channels;
-    const Element* img1 = job_.img1 + offset.of[kImg1] + first;
-    const Element* img2 = job_.img2 + offset.of[kImg2] + first;
-    const T sample = load_sample(job_, job_.img1 + offset.of[kImg1] + channel_,
-                                 job_.img2 + offset.of[kImg2] + channel_);
+    const T sample = load_sample<kIntegers>(job_, offset.of[kImg1] + channel_,
+                                            offset.of[kImg2] + channel_);
     T x[kSteps], y[kSteps];
+    if constexpr (kIntegers) {
+      const auto read = [&](int image, T(&to)[kSteps]) {
+        const int64_t at = offset.of[image] + first;
+        with_pixels(image ? job_.img2 : job_.img1, job_.pixels[image],
+                    job_.integer_scale[image], [&](auto* p, const auto& value) {
+                      p += at;
 #pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      const bool in = column_in && y_.image.holds(top + i * kDown);
-      x[i] = in ? load(img1) : T(0);
-      y[i] = in ? load(img2) : T(0);
-      img1 += stride;
-      img2 += stride;
+                      for (int i = 0; i < kSteps; ++i) {
+                        const bool in = column_in && y_.image.holds(top + i * kDown);
+                        to[i] = in ? value(load(p)) : T(0);
+                        p += stride;
+                      }
+                    });
+      };
+      read(kImg1, x);
+      read(kImg2, y);
+    } else {
+      const Element* img1 = job_.img1 + offset.of[kImg1] + first;
+      const Element* img2 = job_.img2 + offset.of[kImg2] + first;
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) {
+        const bool in = column_in && y_.image.holds(top + i * kDown);
+        x[i] = in ? load(img1) : T(0);
+        y[i] = in ? load(img2) : T(0);
+        img1 += stride;
+        img2 += stride;
+      }
     }
-    const Pair<T> centres = centres_of_samples(sample, job_.constants);
+    const Pair<T> centres = centres_of_samples(sample, job_.constants, kErrors);
     const Pair<T> offsets = offsets_of<T>(centres);
     centre_ = centre_of<T>(centres);
 #pragma unroll
@@ -337,6 +359,40 @@ class Tile {
     atomicAdd(&total->coarse, term.coarse);
     atomicAdd(&total->fine, term.fine);
     if (term.not_finite) atomicOr(&total->not_finite, term.not_finite);
+    if constexpr (kErrors) {
+      ErrorSums errors = {};
+      for (int i = 0; i < Layout::kWarps; ++i) {
+        plane_sum_add(errors.absolute, warp_errors_[i].absolute);
+        plane_sum_add(errors.square, warp_errors_[i].square);
+      }
+      add_atomically(job_.error_accumulators + image_ * job_.channels + channel_,
+                     errors);
+    }
+  }
+
+  __device__ __forceinline__ void share_errors(ErrorSum<T> errors) {
+    jax_fused_ssim::cuda::reduce_in_warp(errors);
+    if (thread_ % 32 == 0) warp_errors_[thread_ / 32] = errors.sums();
+  }
+
+  // d of a pixel of the tile where its errors count, and 0 elsewhere.
+  __device__ __forceinline__ T counted(int row, int column) const {
+    const int64_t y = y_.origin + row, x = x_.origin + column;
+    const bool counts = y >= job_.error_y && y < job_.height - job_.error_y &&
+                        x >= job_.error_x && x < job_.width - job_.error_x;
+    return counts ? d_[(row + Layout::kImageHalo) * Layout::kImagePitch + column +
+                       Layout::kImageHalo]
+                  : T(0);
+  }
+
+  // Where there is no gradient to count them with.
+  __device__ __forceinline__ void count_errors() {
+    ErrorSum<T> errors;
+    for (int i = thread_; i < Shape::kWidth * Shape::kHeight; i += Shape::kThreads) {
+      const T d[] = {counted(i / Shape::kWidth, i % Shape::kWidth)};
+      errors.add(d);
+    }
+    share_errors(errors);
   }
 
   // Derivative maps -> the same, filtered along the rows.
@@ -363,6 +419,7 @@ class Tile {
     constexpr int kItems = Shape::kWidth * (Shape::kHeight / kOut);
     static_assert(Shape::kHeight % kOut == 0, "");
     const int64_t stride = job_.width * job_.channels;
+    ErrorSum<T> errors;
     for (int item = thread_; item < kItems; item += Shape::kThreads) {
       const int column = item % Shape::kWidth, top = item / Shape::kWidth * kOut;
       T e[Layout::kMaps][kOut];
@@ -384,11 +441,19 @@ class Tile {
         T means[Layout::kMaps], gradients[kGradients];
 #pragma unroll
         for (int k = 0; k < Layout::kMaps; ++k) means[k] = e[k][r];
-        Maps::gradients(means, s_[here], d_[here], job_.gradient_factor, gradients);
-        job_.grad1[first + r * stride] = gradients[0];
-        if constexpr (kGradients == 2) job_.grad2[first + r * stride] = gradients[1];
+        T error[1] = {};
+        if constexpr (kErrors) {
+          error[0] = counted(top + r, column);
+          errors.add(error);
+        }
+        Maps::template gradients<kErrors>(means, s_[here], d_[here], error[0],
+                                          job_.gradient_factors, gradients);
+        store(job_.grad1 + first + r * stride, gradients[0]);
+        if constexpr (kGradients == 2)
+          store(job_.grad2 + first + r * stride, gradients[1]);
       }
     }
+    if constexpr (kErrors) share_errors(errors);
   }
 
   // Offset of an image pixel in its image, and of one of the tile's map places in its
@@ -407,6 +472,7 @@ class Tile {
 
   const TileJob<Element>& job_;
   Sum* const warp_sums_;
+  ErrorSums* const warp_errors_;
   T* const s_;
   T* const d_;
   T* const moments_;
@@ -420,11 +486,12 @@ class Tile {
   Axis y_, x_;
 };
 
-template <typename Element, int kGradients, typename Shape>
+template <typename Element, int kGradients, bool kErrors, bool kIntegers,
+          typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     tile_kernel(const TileJob<Element> job) {
   extern __shared__ __align__(16) unsigned char shared[];
-  Tile<Element, kGradients, Shape> tile(job, shared);
+  Tile<Element, kGradients, kErrors, kIntegers, Shape> tile(job, shared);
   for (int64_t i = blockIdx.x; i < job.tiles; i += gridDim.x) {
     tile.run(i);
     __syncthreads();

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "cuda/job.h"
 #include "cuda/kernels.h"
@@ -14,12 +15,11 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Element, int kGradients,
+template <typename Element, int kGradients, bool kErrors, bool kIntegers = false,
           typename Shape = TileShape<Compute<Element>, kGradients>>
 cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
                                const Call& call) {
-  using T = Compute<Element>;
-  using Layout = TileLayout<T, kGradients, Shape>;
+  using Layout = TileLayout<Compute<Element>, kGradients, kErrors, Shape>;
 
   TileJob<Element> job(call);
   job.height = call.height;
@@ -27,8 +27,8 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
   job.channels = call.channels;
   job.map_height = call.map_height();
   job.map_width = call.map_width();
-  const int64_t rows = kGradients == 0 ? job.map_height : job.height;
-  const int64_t columns = kGradients == 0 ? job.map_width : job.width;
+  const int64_t rows = Layout::kOfMap ? job.map_height : job.height;
+  const int64_t columns = Layout::kOfMap ? job.map_width : job.width;
   job.tiles_y = (rows + Shape::kHeight - 1) / Shape::kHeight;
   job.tiles_x = (columns + Shape::kWidth - 1) / Shape::kWidth;
   job.tiles = call.planes() * job.tiles_y * job.tiles_x;
@@ -37,14 +37,32 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
   const Grid grid = {std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()),
                      Shape::kThreads, Layout::kBytes};
   return launch(stream, device, job.accumulators != nullptr,
-                tile_kernel<Element, kGradients, Shape>, grid, job);
+                tile_kernel<Element, kGradients, kErrors, kIntegers, Shape>, grid, job);
+}
+
+// With errors. Integers are read by kernels that know any kind of pixels. But for
+// floats, and for both gradients, which integers have none of, there are no others:
+// they cost little beside float64, and large images of half precision are strips.
+template <typename Element>
+cudaError_t launch_loss_tile(cudaStream_t stream, const Device& device,
+                             const Call& call) {
+  if (call.grad2) return launch_tile_kernel<Element, 2, true>(stream, device, call);
+  if constexpr (std::is_same_v<Element, float>) {
+    if (!call.has_integers()) {
+      return call.grad1 ? launch_tile_kernel<Element, 1, true>(stream, device, call)
+                        : launch_tile_kernel<Element, 0, true>(stream, device, call);
+    }
+  }
+  return call.grad1 ? launch_tile_kernel<Element, 1, true, true>(stream, device, call)
+                    : launch_tile_kernel<Element, 0, true, true>(stream, device, call);
 }
 
 template <typename Element>
 cudaError_t launch_tile(cudaStream_t stream, const Device& device, const Call& call) {
-  if (call.grad2) return launch_tile_kernel<Element, 2>(stream, device, call);
-  if (call.grad1) return launch_tile_kernel<Element, 1>(stream, device, call);
-  return launch_tile_kernel<Element, 0>(stream, device, call);
+  if (call.errors) return launch_loss_tile<Element>(stream, device, call);
+  if (call.grad2) return launch_tile_kernel<Element, 2, false>(stream, device, call);
+  if (call.grad1) return launch_tile_kernel<Element, 1, false>(stream, device, call);
+  return launch_tile_kernel<Element, 0, false>(stream, device, call);
 }
 
 }  // namespace jax_fused_ssim::cuda

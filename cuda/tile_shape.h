@@ -50,8 +50,10 @@ constexpr int row_pitch(int width) { return width + (6 - width % 4) % 4; }
 // How a tile lies in shared memory, in elements of T after the partial sums of the
 // warps: s and d; then the row-filtered moments, which the derivative maps and their
 // row-filtered form overwrite.
-template <typename T, int kGradients, typename Shape>
+template <typename T, int kGradients, bool kErrors, typename Shape>
 struct TileLayout {
+  // Where only the map is wanted the tiles begin with it, otherwise with the image.
+  static constexpr bool kOfMap = kGradients == 0 && !kErrors;
   static constexpr int kMaps = kGradients == 0 ? 0 : DerivativeMaps<kGradients>::kCount;
   static constexpr int kMapHalo = kGradients == 0 ? 0 : kRadius;
   static constexpr int kImageHalo = kMapHalo + kRadius;
@@ -77,7 +79,9 @@ struct TileLayout {
   static constexpr int kWords =
       2 * kImagePlane + (kMomentWords > kMapWords ? kMomentWords : kMapWords);
   static constexpr int kSumBytes = (kWarps * int(sizeof(double)) + 15) / 16 * 16;
-  static constexpr int kBytes = kSumBytes + kWords * int(sizeof(T));
+  static constexpr int kErrorBytes = kErrors ? kWarps * int(sizeof(ErrorSums)) : 0;
+  static constexpr int kBytes = kSumBytes + kErrorBytes + kWords * int(sizeof(T));
+  static_assert(kErrorBytes % 16 == 0, "what follows is read in pairs");
   static_assert(kBytes <= 64 * 1024, "more than a block of sm_75 can have");
 };
 
@@ -93,7 +97,9 @@ struct TileJob : Job<Element> {
   int64_t tiles, tiles_y, tiles_x;
 };
 
-template <typename Element, int kGradients, typename Shape>
+// kIntegers: images may be integers.
+template <typename Element, int kGradients, bool kErrors, bool kIntegers,
+          typename Shape>
 __global__ void tile_kernel(const TileJob<Element> job);
 
 }  // namespace jax_fused_ssim::cuda

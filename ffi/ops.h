@@ -12,8 +12,9 @@ namespace jax_fused_ssim {
 enum Has : unsigned {
   kHasWeight = 1 << 0,     // an operand of the map's shape, in the images' dtype
   kHasSums = 1 << 1,       // a result for every plane
-  kHasMap = 1 << 2,        // a result
-  kHasGradients = 1 << 3,  // a result for img1, or one for each image
+  kHasErrors = 1 << 2,     // a pair for every image
+  kHasMap = 1 << 3,        // a result
+  kHasGradients = 1 << 4,  // a result for img1, or one for each image
 };
 
 struct Op {
@@ -24,6 +25,8 @@ struct Op {
 constexpr Op kOps[] = {
     {"jax_fused_ssim_ssim_sum", kHasSums},
     {"jax_fused_ssim_ssim_sum_grad", kHasSums | kHasGradients},
+    {"jax_fused_ssim_loss_sum", kHasSums | kHasErrors},
+    {"jax_fused_ssim_loss_sum_grad", kHasSums | kHasErrors | kHasGradients},
     {"jax_fused_ssim_ssim_map", kHasMap},
     {"jax_fused_ssim_ssim_map_grad", kHasWeight | kHasGradients},
 };
@@ -32,10 +35,12 @@ constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 constexpr bool kernels_have_every_op() {
   for (const Op& op : kOps) {
     if ((op.has & kHasSums) && (op.has & (kHasWeight | kHasMap))) return false;
+    if ((op.has & kHasErrors) && !(op.has & kHasSums)) return false;
   }
   return true;
 }
-static_assert(kernels_have_every_op(), "no kernel weighs sums or adds up beside a map");
+static_assert(kernels_have_every_op(),
+              "no kernel weighs sums, adds up beside a map, or counts errors alone");
 
 }  // namespace jax_fused_ssim
 

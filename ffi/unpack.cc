@@ -58,6 +58,17 @@ std::optional<DType> image_dtype(ffi::DataType dtype) {
   }
 }
 
+std::optional<Pixels> integer_pixels(ffi::DataType dtype) {
+  switch (dtype) {
+    case ffi::U8:
+      return Pixels::kU8;
+    case ffi::U16:
+      return Pixels::kU16;
+    default:
+      return std::nullopt;
+  }
+}
+
 ffi::Error get_parameters(const ffi::Dictionary& attrs, Parameters* out) {
   std::string missing;
   auto get = [&](const char* name, auto* value) {
@@ -175,8 +186,8 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
                   Call* call) {
   const auto has = [&](unsigned what) { return (op.has & what) != 0; };
   const size_t operands = 2 + has(kHasWeight);
-  const size_t least_results =
-      has(kHasSums) + has(kHasMap) + has(kHasGradients) + 1;  // and scratch
+  const size_t least_results = has(kHasSums) + has(kHasErrors) + has(kHasMap) +
+                               has(kHasGradients) + 1;  // and scratch
 
   std::vector<Buffer> in, out;
   if (auto error = get_parameters(attrs, &call->parameters); error.failure()) {
@@ -193,13 +204,30 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   }
 
   const Buffer &img1 = in[kImg1], &img2 = in[kImg2];
-  const auto dtype = image_dtype(img1.dtype);
+  ffi::DataType image_type = img1.dtype;
+  if (has(kHasErrors)) {
+    int integers = 0;
+    for (const int i : {kImg1, kImg2}) {
+      const auto pixels = integer_pixels(in[i].dtype);
+      integers += pixels.has_value();
+      call->pixels[i] = pixels.value_or(Pixels::kOwn);
+    }
+    if (call->pixels[0] != Pixels::kOwn) image_type = img2.dtype;
+    if (integers == 2) image_type = ffi::F32;
+  }
+  const auto own = [&](int i) { return call->pixels[i] == Pixels::kOwn; };
+  const auto dtype = image_dtype(image_type);
   const bool last = call->parameters.channels_last;
   const size_t trailing = last ? 3 : 2;
-  if (!dtype || img1.dtype != img2.dtype) {
-    return invalid(
-        "images must have one dtype, float16, bfloat16, float32 or float64; got " +
-        text(img1.dtype) + " and " + text(img2.dtype));
+  if (!dtype || (own(0) && img1.dtype != image_type) ||
+      (own(1) && img2.dtype != image_type)) {
+    return invalid("images must have one dtype, float16, bfloat16, float32 or float64" +
+                   std::string(has(kHasErrors) ? ", or be uint8 or uint16" : "") +
+                   "; got " + text(img1.dtype) + " and " + text(img2.dtype));
+  }
+  const size_t gradients = out.size() - (least_results - has(kHasGradients));
+  if (gradients > 0 && (!own(0) || (gradients > 1 && !own(1)))) {
+    return invalid("integer images have no gradient");
   }
   call->dtype = *dtype;
   if (auto error = check_bounds(call->parameters, *dtype); error.failure()) {
@@ -229,7 +257,9 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   }
 
   const ffi::DataType wide = *dtype == DType::kF64 ? ffi::F64 : ffi::F32;
+  const ffi::DataType gradient = *dtype == DType::kBF16 ? ffi::BF16 : wide;
   const Dims planes = last ? joined(leading, {call->channels}) : leading;
+  const Dims pairs = joined(leading, {2});
   const Dims words = joined(planes, {kScratchWords});
   const Dims image = joined(leading, rest);
   Dims map = image;
@@ -265,9 +295,10 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
     void** data;
   } results[] = {
       {has(kHasSums), "sums", wide, planes, &call->sums},
-      {has(kHasMap), "map", img1.dtype, map, &call->map},
-      {has(kHasGradients), "gradient", wide, image, &call->grad1},
-      {out.size() > least_results, "second gradient", wide, image, &call->grad2},
+      {has(kHasErrors), "errors", wide, pairs, &call->errors},
+      {has(kHasMap), "map", image_type, map, &call->map},
+      {has(kHasGradients), "gradient", gradient, image, &call->grad1},
+      {out.size() > least_results, "second gradient", gradient, image, &call->grad2},
       {true, "scratch", ffi::U32, words, &call->scratch},
   };
   size_t next = 0;

@@ -13,12 +13,15 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from jax_fused_ssim.integer import DTYPES as INTEGERS
+from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
 
 Padding = Literal["same", "valid"]
 DataFormat = Literal["NCHW", "NHWC"]
 Reduction = Literal["mean", "per_image", "none"]
+ErrorRegion = Literal["image", "map"]
 Implementation = Literal["fused", "xla"] | None
 # One number; an array of NumPy or JAX has no dimensions.
 Number = float | np.number[Any] | np.ndarray[Any, Any] | Array
@@ -27,6 +30,7 @@ _ACCEPTED = {
     "padding": ("same", "valid"),
     "data_format": ("NCHW", "NHWC"),
     "reduction": ("mean", "per_image", "none"),
+    "error_region": ("image", "map"),
     "implementation": (None, "fused", "xla"),
 }
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
@@ -49,6 +53,7 @@ def checked_spec(
     *,
     data_format: DataFormat = "NCHW",
     reduction: Reduction = "mean",
+    error_region: ErrorRegion = "image",
     implementation: Implementation = None,
     **positive: Number,
 ) -> Spec:
@@ -60,37 +65,55 @@ def checked_spec(
         "padding": padding,
         "data_format": data_format,
         "reduction": reduction,
+        "error_region": error_region,
         "implementation": implementation,
     }
     for name, value in given.items():
         _check_choice(name, value)
-    padded = padding == "same"
+    padded, cropped = padding == "same", error_region == "map"
     return Spec(
         padding=(padded, padded),
+        crop=(cropped, cropped),
         channels_last=data_format == "NHWC",
         implementation=implementation,
         **{name: _positive(name, value) for name, value in positive.items()},
     )
 
 
-def checked_images(img1: ArrayLike, img2: ArrayLike, spec: Spec) -> tuple[Array, Array]:
-    """The images as arrays of one dtype, checked: the errors of `fused_ssim`."""
+def checked_weight(name: str, value: Any) -> float:
+    """A finite number that is not traced."""
+    number = _static_number(name, value, "Pass a Python number.")
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite; got {value!r}")
+    return number
+
+
+def checked_images(
+    img1: ArrayLike,
+    img2: ArrayLike,
+    spec: Spec,
+    names: tuple[str, str] = ("img1", "img2"),
+) -> tuple[Array, Array]:
+    """The images as arrays, checked: the errors of `fused_ssim`.
+
+    Those that are not integers have one dtype.
+    """
     x, y = _as_array(img1), _as_array(img2)
-    for name, a in (("img1", x), ("img2", y)):
-        if a.dtype.name not in _DTYPES:
+    for name, a in zip(names, (x, y), strict=True):
+        if a.dtype.name not in (*_DTYPES, *INTEGERS):
             hint = (
                 "; convert it, and set data_range to the largest value"
                 if jnp.issubdtype(a.dtype, jnp.integer)
                 else ""
             )
             raise TypeError(
-                f"{name} must have one of the dtypes {', '.join(_DTYPES)}; "
-                f"got {a.dtype.name}{hint}"
+                f"{name} must have one of the dtypes "
+                f"{', '.join((*_DTYPES, *INTEGERS))}; got {a.dtype.name}{hint}"
             )
     layout = "[..., H, W, C]" if spec.channels_last else "[..., C, H, W]"
     if x.shape != y.shape:
         raise ValueError(
-            f"img1 and img2 must have one shape; got {x.shape} and {y.shape}"
+            f"{' and '.join(names)} must have one shape; got {x.shape} and {y.shape}"
         )
     if x.ndim < 3:
         grey = "x[..., None]" if spec.channels_last else "x[None]"
@@ -110,9 +133,11 @@ def checked_images(img1: ArrayLike, img2: ArrayLike, spec: Spec) -> tuple[Array,
             )
     if hint := layout_hint(x.shape, spec):
         _warn(f"images are read as {layout} = {x.shape}. {hint}")
-    dtype = jnp.promote_types(x.dtype, y.dtype)
-    _check_bounds(spec, compute_dtype(dtype).name)
-    return x.astype(dtype), y.astype(dtype)
+    if not is_integer(x) and not is_integer(y):
+        dtype = jnp.promote_types(x.dtype, y.dtype)
+        x, y = x.astype(dtype), y.astype(dtype)
+    _check_bounds(spec, compute_dtype(image_dtype(x, y)).name)
+    return x, y
 
 
 def layout_hint(shape: Sequence[Any], spec: Spec) -> str:
@@ -167,13 +192,19 @@ def _check_choice(name: str, value: Any) -> None:
 
 
 def _positive(name: str, value: Any) -> float:
+    way_out = (
+        "Divide the images by it, fused_ssim(x / L, y / L), and leave data_range at 1."
+        if name == "data_range"
+        else "Pass a Python number."
+    )
+    number = _static_number(name, value, way_out)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be positive and finite; got {value!r}")
+    return number
+
+
+def _static_number(name: str, value: Any, way_out: str) -> float:
     if isinstance(value, jax.core.Tracer):
-        way_out = (
-            "Divide the images by it, fused_ssim(x / L, y / L), and leave data_range "
-            "at 1."
-            if name == "data_range"
-            else "Pass a Python number."
-        )
         raise TypeError(
             f"{name} is static and cannot be traced; got {value}. {way_out}"
         )
@@ -192,6 +223,4 @@ def _positive(name: str, value: Any) -> float:
             f"{name} must be a real number; got {value!r} of type "
             f"{type(value).__name__}"
         )
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be positive and finite; got {value!r}")
     return float(number)

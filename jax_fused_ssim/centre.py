@@ -1,5 +1,6 @@
 """The centres of planes in plain JAX: `common/centre.h` says what they are for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,29 +13,25 @@ from jax_fused_ssim.spec import WINDOW, Spec
 _SIDE = 4
 
 
-def centre_of_planes(a: Array, spec: Spec) -> Array:
+def centre_of_planes(images: Sequence[Array], spec: Spec) -> Array:
     """A number near the pixels of every plane, in units of the range.
 
     Args:
-      a: [..., H, W], or [..., H, W, C] with `spec.channels_last`; float32 or float64.
+      images: one image, or two whose planes are to have one centre together:
+        [..., H, W], or [..., H, W, C] with `spec.channels_last`; float32 or float64.
+        Leading dimensions broadcast.
       spec: static parameters.
 
     Returns:
       The same with H and W of size 1. It has no derivative: SSIM does not depend on it
       but for rounding.
     """
-    samples = jax.lax.stop_gradient(a)
-    for axis in spec.spatial_axes:
-        side = a.shape[axis]
-        places = [side * (2 * k + 1) // (2 * _SIDE) for k in range(_SIDE)]
-        samples = jnp.concatenate(
-            [jax.lax.slice_in_dim(samples, i, i + 1, axis=axis) for i in places], axis
-        )
-    if _sees_only_border(a.shape, spec):
-        samples = jnp.concatenate(
-            [samples, jnp.zeros_like(samples)], spec.spatial_axes[0]
-        )
-    samples = samples * np.asarray(1 / spec.data_range, a.dtype)
+    dtype = images[0].dtype
+    samples = jnp.concatenate(
+        jnp.broadcast_arrays(*[_samples(a, spec) for a in images]),
+        spec.spatial_axes[0],
+    )
+    samples = samples * np.asarray(1 / spec.data_range, dtype)
     distance = jnp.abs(samples - 0.5)
     least = jnp.min(
         jnp.where(jnp.isnan(distance), jnp.inf, distance),
@@ -52,8 +49,23 @@ def centre_of_planes(a: Array, spec: Spec) -> Array:
     away = jnp.clip(jnp.where(jnp.isnan(away), -1, away), -1, 1)
     low = jnp.min(away, spec.spatial_axes, keepdims=True)
     high = jnp.max(away, spec.spatial_axes, keepdims=True)
-    steps = jnp.where(high - low > 0.5, 2.0, 16.0).astype(a.dtype)
+    steps = jnp.where(high - low > 0.5, 2.0, 16.0).astype(dtype)
     return jnp.round((nearest + (low + high) / 2) * steps) / steps
+
+
+def _samples(a: Array, spec: Spec) -> Array:
+    samples = jax.lax.stop_gradient(a)
+    for axis in spec.spatial_axes:
+        side = a.shape[axis]
+        places = [side * (2 * k + 1) // (2 * _SIDE) for k in range(_SIDE)]
+        samples = jnp.concatenate(
+            [jax.lax.slice_in_dim(samples, i, i + 1, axis=axis) for i in places], axis
+        )
+    if _sees_only_border(a.shape, spec):
+        samples = jnp.concatenate(
+            [samples, jnp.zeros_like(samples)], spec.spatial_axes[0]
+        )
+    return samples
 
 
 def _sees_only_border(shape: tuple[Any, ...], spec: Spec) -> bool:

@@ -65,6 +65,23 @@ def parts(block: Array, sharded: Sequence[ShardedAxis]) -> list[Array]:
     return [*parts(block[None], rest), *parts(jnp.stack([first, last]), rest)]
 
 
+def extended(block: Array, sharded: Sequence[ShardedAxis]) -> Array:
+    """A block with 5 pixels of its neighbours at each side along every sharded axis.
+
+    A copy, for what is computed in plain JAX. Beyond the border of the whole image
+    there are zeros.
+    """
+    for axis, name, _ in sharded:
+        size = block.shape[axis]
+        before, after = _exchanged(
+            lax.slice_in_dim(block, 0, RADIUS, axis=axis),
+            lax.slice_in_dim(block, size - RADIUS, size, axis=axis),
+            name,
+        )
+        block = jnp.concatenate([before, block, after], axis)
+    return block
+
+
 def _exchanged(first: Array, last: Array, name: Any) -> tuple[Array, Array]:
     """The last pixels of the block before and the first of the one after.
 

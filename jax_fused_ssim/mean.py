@@ -1,12 +1,13 @@
-"""Mean SSIM, and its derivative: value and gradient in one pass.
+"""Means over images, and their derivative: value and gradient in one pass.
 
-The gradient of the mean is that of the sums times the cotangent. So the derivative rule
+The gradient of a mean is that of the sums times the cotangent. So the derivative rule
 computes both together, and the tangent is an inner product with the gradient: forward
 mode works, and reverse mode is its transpose, one multiplication that XLA drops when
 the cotangent is the constant 1.
 
-What has the rule is 1 - SSIM: people train with `1 - fused_ssim(x, y)`, whose cotangent
-at the mean SSIM is -1 and at 1 - SSIM is 1.
+What has the rule is the mean of 1 - SSIM, or a loss that has it and the errors for
+terms: people train with `1 - fused_ssim(x, y)`, whose cotangent at the mean SSIM is -1
+and at 1 - SSIM is 1.
 
 A mean is over parts: of images that are cut over devices those of `halo.parts`,
 otherwise the one image.
@@ -22,41 +23,78 @@ import jax.numpy as jnp
 from jax import Array
 
 from jax_fused_ssim import halo, ops
+from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.spec import Spec, compute_dtype
-from jax_fused_ssim.sums import split_sum
+from jax_fused_ssim.sums import split_sum, split_sum_of_any
+
+
+class Means(NamedTuple):
+    """The means that a loss is made of: scalars, or of the leading shape.
+
+    Attributes:
+      l1: of |d|, where d = (x - y) / data_range.
+      l2: of d^2.
+      dissimilarity: of 1 - SSIM.
+    """
+
+    l1: Array
+    l2: Array
+    dissimilarity: Array
 
 
 class Mean(NamedTuple):
     """What is static about a mean.
 
     Attributes:
-      spec: of the whole image; `scale` is replaced.
+      spec: of the whole image; `scale` and `error_scale` are replaced.
       per_image: one mean for every leading index instead of one for all.
       cut: the axes that are cut over devices.
       mesh_axes: the mesh axes that the mean covers.
+      errors: whether errors are counted, and their means wanted.
     """
 
     spec: Spec
     per_image: bool
     cut: tuple[halo.ShardedAxis, ...] = ()
     mesh_axes: tuple[Any, ...] = ()
+    errors: bool = False
+
+    def counts_alike(self, shape: Sequence[Any]) -> bool:
+        """Whether one kernel can count errors and SSIM of images of this shape.
+
+        Parts of a block make each pixel of the map once; and the factor that a kernel's
+        scales cannot hold is one for both.
+        """
+        where_cut = [c.axis for c in self.cut]
+        return all(
+            padded
+            or cropped
+            or (axis not in where_cut and isinstance(shape[axis], int))
+            for axis, padded, cropped in zip(
+                self.spec.spatial_axes, self.spec.padding, self.spec.crop, strict=True
+            )
+        )
 
     def scaled_spec(self, interior: Array) -> tuple[Spec, Array | None]:
-        """Spec of the parts, whose scale is 1 / pixels under the mean, and the factor
-        that the scale cannot hold: 1 / the product of the symbolic dimensions."""
+        """Spec of the parts, whose scales are 1 / pixels under the mean, and the factor
+        that the scales cannot hold: 1 / the product of the symbolic dimensions."""
         shape = list(interior.shape[len(self.cut) :])
         for axis, name, _ in self.cut:
             shape[axis] *= jax.lax.axis_size(name)
-        dims = self.spec.map_shape(tuple(shape))
-        dims = dims[-3:] if self.per_image else dims
-        pixels = math.prod(d for d in dims if isinstance(d, int))
+        dims = self._counted(self.spec.map_shape(tuple(shape)))
+        error_dims = self._counted(self.spec.error_shape(tuple(shape)))
+        dtype = compute_dtype(image_dtype(interior, interior))
         factor = None
         for d in dims:
             if not isinstance(d, int):
-                inverse = 1 / jnp.asarray(d, compute_dtype(interior.dtype))
+                inverse = 1 / jnp.asarray(d, dtype)
                 factor = inverse if factor is None else factor * inverse
-        spec = self.spec.with_padding([c.axis for c in self.cut], False)
-        return spec.scaled(1 / pixels), factor
+        spec = self.spec.with_scales(1 / _product(dims), 1 / _product(error_dims))
+        where_cut = [c.axis for c in self.cut]
+        return spec.with_padding(where_cut, False).with_crop(where_cut, True), factor
+
+    def _counted(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return shape[-3:] if self.per_image else shape
 
     def inside(self, values: Sequence[Array]) -> list[Array]:
         """Of one array for every part, what is inside the whole map; else zeros."""
@@ -67,16 +105,43 @@ class Mean(NamedTuple):
             for v, mask in zip(values, halo.inside(self.cut), strict=True)
         ]
 
-    def value(self, sums: Sequence[Array], factor: Array | None) -> Array:
+    def dissimilarity(self, sums: Sequence[Array], factor: Array | None) -> Array:
         """The mean of 1 - SSIM from what `ops.ssim_sum` gives for every part."""
-        values, own_axes = sums[0], ()
-        if self.cut:
-            extra = len(self.cut)
-            flat = [s.reshape(-1, *s.shape[extra:]) for s in self.inside(sums)]
-            values, own_axes = jnp.concatenate(flat), (0,)
+        values, own_axes = self._joined(sums)
         axes = (*own_axes, -1) if self.per_image else tuple(range(values.ndim))
         total = split_sum(values, axes, bound=2, mesh_axes=self.mesh_axes)
         return jnp.minimum(total if factor is None else total * factor, 2)
+
+    def means(
+        self, sums: Sequence[Array], errors: Sequence[Array], factor: Array | None
+    ) -> Means:
+        """All means from what `ops.loss_sum` gives for every part."""
+        values, own_axes = self._joined(errors)
+        # Of channels first, the channels are images here.
+        channels = () if self.spec.channels_last else (-2,)
+        axes = (*own_axes, *channels) if self.per_image else range(values.ndim - 1)
+        from_end = [i if i < 0 else i - values.ndim for i in axes]
+        totals = split_sum_of_any(values, from_end, self.mesh_axes)
+        if factor is not None:
+            totals = totals * factor
+        return Means(totals[..., 0], totals[..., 1], self.dissimilarity(sums, factor))
+
+    def loss(
+        self, sums: Sequence[Array], errors: Sequence[Array], factor: Array | None
+    ) -> tuple[Array, Means | None]:
+        """The loss from what `ops.loss_sum` gives for every part, and its means."""
+        if not self.errors:
+            return self.dissimilarity(sums, factor), None
+        means = self.means(sums, errors, factor)
+        return weighted(means, self.spec), means
+
+    def _joined(self, values: Sequence[Array]) -> tuple[Array, tuple[int, ...]]:
+        """What every part has, as one array, and the axis of the parts in it."""
+        if not self.cut:
+            return values[0], ()
+        extra = len(self.cut)
+        flat = [v.reshape(-1, *v.shape[extra:]) for v in self.inside(values)]
+        return jnp.concatenate(flat), (0,)
 
     def tangent(self, products: Sequence[Array], factor: Array | None) -> Array:
         """The tangent from the inner products of every part."""
@@ -89,6 +154,19 @@ class Mean(NamedTuple):
         return jax.lax.psum(total, self.mesh_axes) if self.mesh_axes else total
 
 
+def _product(dims: Sequence[Any]) -> int:
+    """Of those dimensions that are not symbolic."""
+    return math.prod(d for d in dims if isinstance(d, int))
+
+
+def weighted(means: Means, spec: Spec) -> Array:
+    """The means times the weights in `spec`, added up."""
+    weights = Means(spec.l1_weight, spec.l2_weight, spec.ssim_weight)
+    # A mean without weight may be infinite.
+    terms = [w * m for w, m in zip(weights, means, strict=True) if w != 0]
+    return sum(terms, jnp.zeros_like(means.dissimilarity))
+
+
 def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
     """Mean SSIM.
 
@@ -96,38 +174,70 @@ def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
       xs: the parts of the images, [..., C, H, W], or [..., H, W, C] with
         `mean.spec.channels_last`, behind one more dimension for every axis that is cut.
       ys: of the shapes and the dtype of xs.
-      mean: what is static.
+      mean: what is static; without errors.
 
     Returns:
       A scalar, or the leading shape: float32, float64 for float64 images.
     """
-    return 1 - _dissimilarity_mean(xs, ys, mean)
+    loss, _ = loss_mean(xs, ys, mean)
+    return 1 - loss
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _dissimilarity_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
+def loss_mean(
+    xs: Sequence[Array], ys: Sequence[Array], mean: Mean
+) -> tuple[Array, Means | None]:
+    """The mean of 1 - SSIM, or a loss of all means.
+
+    Args:
+      xs: as in `ssim_mean`.
+      ys: as in `ssim_mean`.
+      mean: what is static.
+
+    Returns:
+      The mean of 1 - SSIM and None; or with errors the means times the weights in
+      `mean.spec`, added up, and these means, which have no derivative here.
+    """
     spec, factor = mean.scaled_spec(xs[0])
-    sums = [ops.ssim_sum(x, y, spec) for x, y in zip(xs, ys, strict=True)]
-    return mean.value(sums, factor)
+    pairs = list(zip(xs, ys, strict=True))
+    if not _by_loss_op(xs, ys, mean):
+        sums = [ops.ssim_sum(x, y, spec) for x, y in pairs]
+        return mean.dissimilarity(sums, factor), None
+    sums, errors = zip(*[ops.loss_sum(x, y, spec) for x, y in pairs], strict=True)
+    return mean.loss(sums, errors, factor)
 
 
-@functools.partial(_dissimilarity_mean.defjvp, symbolic_zeros=True)
-def _dissimilarity_mean_jvp(
-    mean: Mean, primals: Any, tangents: Any
-) -> tuple[Array, Array]:
+def _by_loss_op(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> bool:
+    """Whether the op that counts errors is taken, which alone knows integers."""
+    return mean.errors or is_integer(xs[0]) or is_integer(ys[0])
+
+
+@functools.partial(loss_mean.defjvp, symbolic_zeros=True)
+def _loss_mean_jvp(mean: Mean, primals: Any, tangents: Any) -> Any:
     spec, factor = mean.scaled_spec(primals[0][0])
-    # The op's gradients are those of SSIM, its sums those of 1 - SSIM.
-    negative = spec.scaled(-spec.scale)
-    sums, products = [], []
+    by_loss_op = _by_loss_op(*primals, mean)
+    sums, errors, products = [], [], []
     for x, y, *part_tangents in zip(*primals, *tangents, strict=True):
         wrt, given = ops.perturbed(part_tangents)
-        part_sums, grads = ops.ssim_sum_grad(x, y, negative, wrt)
-        sums.append(-part_sums)
+        if by_loss_op:
+            part_sums, part_errors, grads = ops.loss_sum_grad(x, y, spec, wrt)
+            errors.append(part_errors)
+        else:
+            part_sums, grads = ops.ssim_sum_grad(x, y, spec, wrt)
+        sums.append(part_sums)
         axes = (-3, -2, -1) if mean.per_image else tuple(range(len(mean.cut), x.ndim))
+        dtype = part_sums.dtype
         products.append(
             sum(
-                jnp.sum(g * t.astype(g.dtype), axis=axes)
+                jnp.sum(g.astype(dtype) * t.astype(dtype), axis=axes)
                 for g, t in zip(grads, given, strict=True)
             )
         )
-    return mean.value(sums, factor), mean.tangent(products, factor)
+    tangent = mean.tangent(products, factor)
+    if not by_loss_op:
+        return (mean.dissimilarity(sums, factor), None), (tangent, None)
+    loss, means = mean.loss(sums, errors, factor)
+    if means is None:
+        return (loss, None), (tangent, None)
+    # Depends on the tangents, so that who differentiates a mean can be told.
+    return (loss, means), (tangent, Means(*[0 * tangent] * len(means)))

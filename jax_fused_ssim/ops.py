@@ -17,8 +17,11 @@ from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
 
 from jax_fused_ssim import xla
+from jax_fused_ssim.integer import as_floats, is_integer
 from jax_fused_ssim.primitives import (
     Wrt,
+    loss_sum_grad_p,
+    loss_sum_p,
     ssim_map_grad_p,
     ssim_map_p,
     ssim_map_tangent_p,
@@ -61,7 +64,7 @@ def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
 def ssim_sum_grad(
     x: Array, y: Array, spec: Spec, wrt: Wrt = (True, False)
 ) -> tuple[Array, tuple[Array, ...]]:
-    """`ssim_sum` and the gradients of `scale * sum of SSIM`, in one pass.
+    """`ssim_sum` and its gradients times `ssim_weight`, in one pass.
 
     Args:
       x: as in `ssim_sum`.
@@ -70,8 +73,8 @@ def ssim_sum_grad(
       wrt: whether the gradient in x, and that in y, is asked for; at least one is.
 
     Returns:
-      The sums, and a tuple of the gradients asked for, float32 (float64 for float64
-      images), with the leading dimensions of the results.
+      The sums, and a tuple of the gradients asked for, with the leading dimensions of
+      the results: in the images' dtype, but float32 for float16 images.
     """
     # SSIM is symmetric: the kernels know two of the three cases.
     if wrt == (False, True):
@@ -82,10 +85,69 @@ def ssim_sum_grad(
 
 @ssim_sum_grad.defjvp
 def _ssim_sum_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any:
+    results = ssim_sum_grad(*primals, spec, wrt)
     _, out_tangents = jax.jvp(
         lambda x, y: xla.ssim_sum_grad(x, y, spec, wrt), primals, tangents
     )
-    return ssim_sum_grad(*primals, spec, wrt), out_tangents
+    return results, _of_dtypes(results, out_tangents)
+
+
+def loss_sum(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
+    """`ssim_sum` and, for every image, the sums of its errors.
+
+    Args:
+      x: as in `ssim_sum`; or integers: `integer.pixels`.
+      y: like x; of two images that are not integers both have one dtype.
+      spec: static parameters.
+
+    Returns:
+      The sums of `ssim_sum`, which may differ by rounding, and [..., 2]: `error_scale`
+      times the sum of |d| and that of d^2, where d = (x - y) / data_range, over all
+      pixels and channels of a leading index, or with `spec.crop` over those of the map.
+    """
+    if is_integer(x):
+        x, y = y, x
+    sums, errors = loss_sum_p.bind(x, y, spec=spec)
+    return sums, errors
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def loss_sum_grad(
+    x: Array, y: Array, spec: Spec, wrt: Wrt = (True, False)
+) -> tuple[Array, Array, tuple[Array, ...]]:
+    """`loss_sum` and the gradients of a loss, in one pass.
+
+    The loss is `ssim_weight`, `l1_weight` and `l2_weight` times the three sums, added
+    up over all planes and images.
+
+    Args:
+      x: as in `loss_sum`.
+      y: as in `loss_sum`.
+      spec: static parameters.
+      wrt: as in `ssim_sum_grad`; integers have no gradient.
+
+    Returns:
+      The two results of `loss_sum`, and a tuple of the gradients asked for, as from
+      `ssim_sum_grad`. The derivative of |d| at 0 is 0.
+    """
+    if wrt == (False, True):
+        x, y, wrt = y, x, (True, False)
+    sums, errors, *grads = loss_sum_grad_p.bind(x, y, spec=spec, wrt=wrt)
+    return sums, errors, tuple(grads)
+
+
+@loss_sum_grad.defjvp
+def _loss_sum_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any:
+    results = loss_sum_grad(*primals, spec, wrt)
+    _, out_tangents = jax.jvp(
+        lambda x, y: xla.loss_sum_grad(x, y, spec, wrt), primals, tangents
+    )
+    return results, _of_dtypes(results, out_tangents)
+
+
+def _of_dtypes(results: Any, tangents: Any) -> Any:
+    """Tangents in the dtypes of what they are tangents of."""
+    return jax.tree.map(lambda r, t: t.astype(r.dtype), results, tangents)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
@@ -102,22 +164,27 @@ def ssim_map_grad(
       wrt: as in `ssim_sum_grad`.
 
     Returns:
-      A tuple of the gradients asked for, float32 (float64 for float64 images).
+      A tuple of the gradients asked for, as from `ssim_sum_grad`.
     """
     if wrt == (False, True):
         x, y, wrt = y, x, (True, False)
-    grads = ssim_map_grad_p.bind(x, y, cotangent, spec=spec.scaled(1.0), wrt=wrt)
+    spec = _of_similarity(spec)
+    grads = ssim_map_grad_p.bind(x, y, cotangent, spec=spec, wrt=wrt)
     return tuple(map(_seen_by_checkify, grads))
+
+
+def _of_similarity(spec: Spec) -> Spec:
+    """With which gradients of 1 - SSIM are those of SSIM."""
+    return spec.scaled(-1.0)
 
 
 @ssim_map_grad.defjvp
 def _ssim_map_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any:
+    results = ssim_map_grad(*primals, spec, wrt)
     _, out_tangents = jax.jvp(
-        lambda x, y, cotangent: xla.ssim_map_grad(x, y, cotangent, spec, wrt),
-        primals,
-        tangents,
+        lambda *a: xla.ssim_map_grad(*a, _of_similarity(spec), wrt), primals, tangents
     )
-    return ssim_map_grad(*primals, spec, wrt), out_tangents
+    return results, _of_dtypes(results, out_tangents)
 
 
 def _ssim_map_tangent_jvp(
@@ -153,28 +220,35 @@ ad.primitive_transposes[ssim_map_tangent_p] = _ssim_map_tangent_transpose
 
 def perturbed(tangents: Sequence[Any]) -> tuple[Wrt, list[Array]]:
     """Which images have a tangent, and those tangents."""
-    wrt = tuple(not isinstance(t, SymbolicZero) for t in tangents)
+    wrt = tuple(
+        not isinstance(t, SymbolicZero) and t.dtype != jax.dtypes.float0
+        for t in tangents
+    )
     return wrt, [t for t, asked in zip(tangents, wrt, strict=True) if asked]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def ssim_map(x: Array, y: Array, spec: Spec) -> Array:
     """SSIM of every pixel.
 
     Args:
-      x: as in `ssim_sum`.
-      y: as in `ssim_sum`.
+      x: as in `loss_sum`; integers become floats before the op.
+      y: as in `loss_sum`.
       spec: static parameters; `scale` has no effect.
 
     Returns:
       The map in the images' dtype: of their shape, smaller by 10 along the spatial axes
       that are not padded.
     """
+    return _ssim_map(*as_floats(x, y, spec), spec)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _ssim_map(x: Array, y: Array, spec: Spec) -> Array:
     return _seen_by_checkify(ssim_map_p.bind(x, y, spec=spec)[0])
 
 
-@functools.partial(ssim_map.defjvp, symbolic_zeros=True)
+@functools.partial(_ssim_map.defjvp, symbolic_zeros=True)
 def _ssim_map_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Array, Array]:
     wrt, given = perturbed(tangents)
     (tangent,) = ssim_map_tangent_p.bind(*primals, *given, spec=spec, wrt=wrt)
-    return ssim_map(*primals, spec), _seen_by_checkify(tangent)
+    return _ssim_map(*primals, spec), _seen_by_checkify(tangent)

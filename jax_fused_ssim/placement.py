@@ -37,6 +37,33 @@ def placed_alike(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
     return _reshard(x, target), _reshard(y, target)
 
 
+def placed_like(weights: Array, image: Array, spec: Spec) -> Array:
+    """Weights with the sharding of an image that `placed_alike` gave.
+
+    Args:
+      weights: of as many dimensions as the image, some of size 1.
+      image: [..., H, W], or [..., H, W, C] with `spec.channels_last`.
+      spec: static parameters.
+
+    Returns:
+      The weights, sharded as the image along the dimensions that they share with it.
+    """
+    weights = _vary(weights, _varying(image))
+    meshes = [jax.typeof(a).sharding.mesh for a in (image, weights)]
+    mesh = next((m for m in meshes if not m.empty), None)
+    if mesh is None:
+        return weights
+    dims = _dims(jax.typeof(image).sharding, image.ndim)
+    leading = [
+        axes or None if size != 1 else None
+        for axes, size in zip(dims, weights.shape, strict=True)
+    ][: image.ndim - spec.spatial_ndim]
+    if not any(leading) and not any(_dims(jax.typeof(weights).sharding, weights.ndim)):
+        return weights
+    whole = (None,) * spec.spatial_ndim
+    return _reshard(weights, NamedSharding(mesh, PartitionSpec(*leading, *whole)))
+
+
 def _varying(a: Array) -> frozenset[Any]:
     """The mesh axes of `jax.shard_map` along which an array varies."""
     aval = jax.typeof(a)

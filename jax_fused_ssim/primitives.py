@@ -3,9 +3,12 @@
 Each op is one custom call on CPU and CUDA and plain JAX (`xla.py`) elsewhere:
 
   ssim_sum       per plane, scale * sum of (1 - SSIM): no image is written
-  ssim_sum_grad  the same, and scale * d(sum of SSIM) in either image or both: one pass
+  ssim_sum_grad  the same, and its gradient in either image or both: one pass
+  loss_sum       ssim_sum, and per image error_scale * sum of |d| and of d^2
+  loss_sum_grad  the same, and the gradient of their weighted sum: one pass
   ssim_map       the map
-  ssim_map_grad  gradients of sum(cotangent * SSIM); recomputes, stores nothing between
+  ssim_map_grad  gradients of a sum of (1 - SSIM) times a cotangent; recomputes, stores
+                 nothing between
 
 and ssim_map_tangent, which is plain JAX everywhere, is there to be transposed. Under
 jit an op of which only a part is used becomes the op that computes that part.
@@ -22,8 +25,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, partial_eval
 
 from jax_fused_ssim import xla
+from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.lowering import register_lowerings
-from jax_fused_ssim.spec import Spec, compute_dtype
+from jax_fused_ssim.spec import Spec, compute_dtype, gradient_dtype
 
 # Whether the gradient in x, and that in y, is asked for.
 Wrt = tuple[bool, bool]
@@ -58,7 +62,7 @@ def _broadcast_aval(x: Any, y: Any, spec: Spec) -> Any:
         or x.shape[-spec.spatial_ndim :] != y.shape[-spec.spatial_ndim :]
     ):
         raise TypeError(f"images do not fit each other: {x} and {y}")
-    if x.dtype != y.dtype:
+    if any(a.dtype != image_dtype(x, y) and not is_integer(a) for a in (x, y)):
         raise TypeError(f"images must have one dtype, got {x.dtype} and {y.dtype}")
     leading = jnp.broadcast_shapes(x.shape, y.shape)
     for aval in (x, y):
@@ -71,7 +75,7 @@ def _sum_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
     kept = full.ndim - spec.spatial_ndim
     shape = spec.plane_shape(full.shape)
-    return [_result(full, shape, compute_dtype(x.dtype), kept)]
+    return [_result(full, shape, compute_dtype(image_dtype(x, y)), kept)]
 
 
 def _map_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
@@ -80,15 +84,30 @@ def _map_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
     return [_result(full, spec.map_shape(full.shape), x.dtype, kept)]
 
 
-def _gradient_types(full: Any, spec: Spec, wrt: Wrt) -> list[Any]:
+def _gradient_types(full: Any, dtype: Any, spec: Spec, wrt: Wrt) -> list[Any]:
     kept = full.ndim - spec.spatial_ndim
-    dtype = compute_dtype(full.dtype)
+    dtype = gradient_dtype(dtype)
     return [_result(full, full.shape, dtype, kept) for asked in wrt if asked]
 
 
 def _sum_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
-    return _sum_types(x, y, spec=spec) + _gradient_types(full, spec, wrt)
+    return _sum_types(x, y, spec=spec) + _gradient_types(full, x.dtype, spec, wrt)
+
+
+def _loss_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
+    full = _broadcast_aval(x, y, spec)
+    kept = full.ndim - spec.spatial_ndim
+    sums = _sum_types(x, y, spec=spec)
+    return [*sums, _result(full, (*full.shape[:kept], 2), sums[0].dtype, kept)]
+
+
+def _loss_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
+    full = _broadcast_aval(x, y, spec)
+    if any(asked and is_integer(a) for a, asked in zip((x, y), wrt, strict=True)):
+        raise TypeError(f"integer images have no gradient, got {x} and {y}")
+    grads = _gradient_types(full, image_dtype(x, y), spec, wrt)
+    return _loss_types(x, y, spec=spec) + grads
 
 
 def _map_grad_types(
@@ -104,7 +123,7 @@ def _map_grad_types(
     leading = jnp.broadcast_shapes(full.shape[:kept], cotangent.shape[:kept])
     if leading != full.shape[:kept]:
         full = full.update(shape=(*leading, *full.shape[kept:]))
-    return _gradient_types(full, spec, wrt)
+    return _gradient_types(full, x.dtype, spec, wrt)
 
 
 def _map_tangent_types(
@@ -167,21 +186,34 @@ def _op(
     return primitive
 
 
+def _as_gradients(grads: Sequence[Array], x: Array) -> list[Array]:
+    return [g.astype(gradient_dtype(x.dtype)) for g in grads]
+
+
 def _plain_sum_grad(x: Array, y: Array, *, spec: Spec, wrt: Wrt) -> list[Array]:
     sums, grads = xla.ssim_sum_grad(x, y, spec, wrt)
-    return [sums, *grads]
+    return [sums, *_as_gradients(grads, x)]
+
+
+def _plain_loss_grad(x: Array, y: Array, *, spec: Spec, wrt: Wrt) -> list[Array]:
+    sums, errors, grads = xla.loss_sum_grad(x, y, spec, wrt)
+    return [sums, errors, *_as_gradients(grads, y if is_integer(x) else x)]
 
 
 def _plain_map_grad(
     x: Array, y: Array, cotangent: Array, *, spec: Spec, wrt: Wrt
 ) -> list[Array]:
-    return list(xla.ssim_map_grad(x, y, cotangent, spec, wrt))
+    return _as_gradients(xla.ssim_map_grad(x, y, cotangent, spec, wrt), x)
 
 
 ssim_sum_p = _op(
     "ssim_sum", _sum_types, lambda x, y, *, spec: [xla.ssim_sum(x, y, spec)]
 )
 ssim_sum_grad_p = _op("ssim_sum_grad", _sum_grad_types, _plain_sum_grad)
+loss_sum_p = _op(
+    "loss_sum", _loss_types, lambda x, y, *, spec: list(xla.loss_sum(x, y, spec))
+)
+loss_sum_grad_p = _op("loss_sum_grad", _loss_grad_types, _plain_loss_grad)
 ssim_map_p = _op(
     "ssim_map", _map_types, lambda x, y, *, spec: [xla.ssim_map(x, y, spec)]
 )
@@ -197,17 +229,17 @@ def _live_part(value: Primitive | None, used: Sequence[bool], eqn: Any) -> Any:
     """The equation that computes what is used of an op's results.
 
     Args:
-      value: the op that computes the first result alone; None if all results are
-        gradients.
+      value: the op that computes the results before the gradients alone; None if all
+        results are gradients.
       used: which results are; one is at least.
       eqn: the equation of the op.
     """
-    count = 0 if value is None else 1  # of the results before the gradients
+    count = len(used) - sum(eqn.params["wrt"])  # of the results before the gradients
     if all(used[count:]):
         return eqn
     if not any(used[count:]):
         params = {"spec": eqn.params["spec"]}
-        return eqn.replace(primitive=value, outvars=eqn.outvars[:1], params=params)
+        return eqn.replace(primitive=value, outvars=eqn.outvars[:count], params=params)
     # One gradient of two: SSIM is symmetric, and the kernels know only the first.
     (x, y, *cotangent), first = eqn.invars, used[count]
     return eqn.replace(
@@ -236,4 +268,5 @@ def _drop_unused(primitive: Primitive, value: Primitive | None = None) -> None:
 
 
 _drop_unused(ssim_sum_grad_p, value=ssim_sum_p)
+_drop_unused(loss_sum_grad_p, value=loss_sum_p)
 _drop_unused(ssim_map_grad_p)

@@ -1,4 +1,4 @@
-"""SSIM of images that are cut over devices along height and width.
+"""SSIM and losses of images that are cut over devices along height and width.
 
 For use inside `jax.shard_map`, for images too large for one device, or to share the
 work on one image. Neighbours exchange 5 rows or columns, and on the way back the
@@ -6,7 +6,7 @@ gradients of those; nothing is gathered.
 """
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import jax
 from jax import Array
@@ -22,9 +22,17 @@ from jax_fused_ssim.arguments import (
 )
 from jax_fused_ssim.halo import ShardedAxis
 from jax_fused_ssim.mean import Mean, ssim_mean
+from jax_fused_ssim.photometric import (
+    LossKeywords,
+    PhotometricTerms,
+    loss_of_block,
+    loss_spec,
+    with_terms,
+)
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.spec import WINDOW, Spec
 from jax_fused_ssim.ssim import Keywords
+from jax_fused_ssim.weights import Weighting, checked_weights, weighted_loss_mean
 
 # A mesh axis, or several that one image axis is cut over.
 AxisName = Hashable
@@ -68,9 +76,10 @@ def fused_ssim(
       height_axis: the mesh axis that the height is sharded over, or a tuple of them;
         None if it is not.
       width_axis: the same for the width.
-      **keywords: data_format, data_range, k1, k2, reduction and implementation of
-        `jax_fused_ssim.fused_ssim`. The reduction "mean" is over the whole images of
-        this device's batch, equal on all devices of the named axes (take
+      **keywords: data_format, data_range, k1, k2, weights, weighting, reduction and
+        implementation of `jax_fused_ssim.fused_ssim`. Weights are cut as the images, or
+        of size 1 along an axis that is cut. The reduction "mean" is over the whole
+        images of this device's batch, equal on all devices of the named axes (take
         `jax.lax.pmean` over an axis that shards the batch), "per_image" alike; "none"
         is for this block's part of the map, which needs padding "same".
 
@@ -86,6 +95,7 @@ def fused_ssim(
       NameError: a mesh axis that is not one here, as outside `jax.shard_map`.
     """
     check_keywords("fused_ssim", keywords, Keywords.__annotations__)
+    weights, weighting = _taken(keywords)
     spec = checked_spec(padding, **keywords)
     reduction = keywords.get("reduction", "mean")
     mesh_axes = _checked_names(height_axis, width_axis)
@@ -95,24 +105,121 @@ def fused_ssim(
             "5 pixels of the first one and of the last. Leave out the outermost 5 "
             'pixels of the whole map of padding="same": the rest is the valid map.'
         )
-    cut = tuple(
+    cut = _cut(height_axis, width_axis, spec)
+    x, y = _checked_blocks(img1, img2, cut, spec)
+    weights = checked_weights(weights, weighting, (x, y), spec, reduction)
+    mean = Mean(spec, reduction == "per_image", cut, mesh_axes)
+    if weights is not None:
+        return 1 - weighted_loss_mean(x, y, weights, mean, weighting)[0]
+    xs, ys = (tuple(halo.parts(a, cut)) for a in (x, y))
+    if reduction == "none":
+        unpadded = spec.with_padding([c.axis for c in cut], False)
+        maps = [ops.ssim_map(*pair, unpadded) for pair in zip(xs, ys, strict=True)]
+        return halo.joined(maps, cut)
+    return ssim_mean(xs, ys, mean)
+
+
+@overload
+def photometric_loss(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    height_axis: AxisName | None = None,
+    width_axis: AxisName | None = None,
+    return_terms: Literal[False] = False,
+    **keywords: Unpack[LossKeywords],
+) -> Array: ...
+
+
+@overload
+def photometric_loss(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    height_axis: AxisName | None = None,
+    width_axis: AxisName | None = None,
+    return_terms: Literal[True],
+    **keywords: Unpack[LossKeywords],
+) -> tuple[Array, PhotometricTerms]: ...
+
+
+def photometric_loss(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    height_axis: AxisName | None = None,
+    width_axis: AxisName | None = None,
+    return_terms: bool = False,
+    **keywords: Unpack[LossKeywords],
+) -> Array | tuple[Array, PhotometricTerms]:
+    """`jax_fused_ssim.photometric_loss` of images whose height or width is sharded.
+
+    To be called inside `jax.shard_map`, on the block that a device holds, as
+    `sharded.fused_ssim`. Losses, terms and gradients are those of the whole images.
+
+    Args:
+      predictions: the block of this device, as in `sharded.fused_ssim`.
+      targets: like predictions.
+      height_axis: as in `sharded.fused_ssim`.
+      width_axis: as in `sharded.fused_ssim`.
+      return_terms: as in `jax_fused_ssim.photometric_loss`.
+      **keywords: those of `jax_fused_ssim.photometric_loss`. Weights are cut as the
+        images, or have the size 1 along an axis that is cut. The reduction "mean" is
+        over the whole images of this device's batch, as in `sharded.fused_ssim`.
+
+    Returns:
+      As `jax_fused_ssim.photometric_loss`, equal on all devices of the named axes.
+
+    Raises:
+      TypeError: as `jax_fused_ssim.photometric_loss`.
+      ValueError: as `jax_fused_ssim.photometric_loss`; no axis is named, or one twice;
+        a block with fewer than 11 pixels along an axis that is cut.
+      NameError: a mesh axis that is not one here, as outside `jax.shard_map`.
+    """
+    check_keywords("photometric_loss", keywords, LossKeywords.__annotations__)
+    weights, weighting = _taken(keywords)
+    spec = loss_spec(**keywords)
+    mesh_axes = _checked_names(height_axis, width_axis)
+    cut = _cut(height_axis, width_axis, spec)
+    x, y = _checked_blocks(predictions, targets, cut, spec, ("predictions", "targets"))
+    weights = checked_weights(weights, weighting, (x, y), spec)
+    per_image = keywords.get("reduction") == "per_image"
+    mean = Mean(spec, per_image, cut, mesh_axes, errors=True)
+    loss, terms = with_terms(*loss_of_block(x, y, weights, mean, weighting))
+    return (loss, terms) if return_terms else loss
+
+
+def _taken(keywords: Any) -> tuple[ArrayLike | None, Weighting]:
+    """Weights and weighting, no longer among the keywords."""
+    return keywords.pop("weights", None), keywords.pop("weighting", "map")
+
+
+def _cut(
+    height_axis: AxisName | None, width_axis: AxisName | None, spec: Spec
+) -> tuple[ShardedAxis, ...]:
+    """The axes that more than one device shares."""
+    return tuple(
         ShardedAxis(axis, name, padded)
         for axis, name, padded in zip(
             spec.spatial_axes, (height_axis, width_axis), spec.padding, strict=True
         )
         if name is not None and jax.lax.axis_size(name) > 1
     )
+
+
+def _checked_blocks(
+    x: ArrayLike,
+    y: ArrayLike,
+    cut: Sequence[ShardedAxis],
+    spec: Spec,
+    names: tuple[str, str] = ("img1", "img2"),
+) -> tuple[Array, Array]:
+    """`checked_images` of the blocks of a device, placed alike."""
     # Blocks have a check of their own, in place of that for "valid".
-    cut_axes = [c.axis for c in cut]
-    x, y = checked_images(img1, img2, spec.with_padding(cut_axes, True))
+    of_block = spec.with_padding([c.axis for c in cut], True)
+    x, y = checked_images(x, y, of_block, names)
     _check_blocks(x.shape, cut, spec)
-    x, y = placed_alike(x, y, spec)
-    xs, ys = (tuple(halo.parts(a, cut)) for a in (x, y))
-    if reduction == "none":
-        unpadded = spec.with_padding(cut_axes, False)
-        maps = [ops.ssim_map(*pair, unpadded) for pair in zip(xs, ys, strict=True)]
-        return halo.joined(maps, cut)
-    return ssim_mean(xs, ys, Mean(spec, reduction == "per_image", cut, mesh_axes))
+    return placed_alike(x, y, spec)
 
 
 def _checked_names(*names: AxisName | None) -> tuple[Any, ...]:

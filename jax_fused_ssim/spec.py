@@ -26,7 +26,12 @@ class Spec:
       padding: for H and for W, whether the image is zero padded there, so that the map
         has the image's size; otherwise the map is smaller by 10.
       channels_last: the layout.
-      scale: multiplies the sums and the gradients of the sum.
+      scale: multiplies the sums of 1 - SSIM.
+      error_scale: multiplies the sums of errors.
+      ssim_weight: what gradients have of the scaled sum of 1 - SSIM.
+      l1_weight: what they have of the scaled sum of absolute errors.
+      l2_weight: what they have of the scaled sum of squared errors.
+      crop: for H and for W, whether errors are counted only where the map is.
       implementation: None (the kernel where there is one), "fused" (an error at
         lowering where there is none) or "xla" (plain JAX).
     """
@@ -37,6 +42,11 @@ class Spec:
     padding: tuple[bool, bool] = (True, True)
     channels_last: bool = False
     scale: float = 1.0
+    error_scale: float = 1.0
+    ssim_weight: float = 1.0
+    l1_weight: float = 0.0
+    l2_weight: float = 0.0
+    crop: tuple[bool, bool] = (False, False)
     implementation: str | None = None
 
     @property
@@ -52,13 +62,20 @@ class Spec:
     def attributes(self) -> dict[str, float | bool]:
         """The attributes of a custom call: common/parameters.h."""
         pad_y, pad_x = self.padding
+        crop_y, crop_x = self.crop
         return {
             "data_range": float(self.data_range),
             "k1": float(self.k1),
             "k2": float(self.k2),
             "scale": float(self.scale),
+            "error_scale": float(self.error_scale),
+            "ssim_weight": float(self.ssim_weight),
+            "l1_weight": float(self.l1_weight),
+            "l2_weight": float(self.l2_weight),
             "pad_y": pad_y,
             "pad_x": pad_x,
+            "crop_y": crop_y,
+            "crop_x": crop_x,
             "channels_last": self.channels_last,
         }
 
@@ -66,13 +83,41 @@ class Spec:
         """The same with another scale."""
         return dataclasses.replace(self, scale=scale)
 
+    def with_scales(self, scale: float, error_scale: float) -> "Spec":
+        """The same with other scales."""
+        return dataclasses.replace(self, scale=scale, error_scale=error_scale)
+
+    def with_weights(self, ssim: float, l1: float, l2: float) -> "Spec":
+        """The same with other weights in the gradients."""
+        return dataclasses.replace(self, ssim_weight=ssim, l1_weight=l1, l2_weight=l2)
+
+    def plain(self) -> "Spec":
+        """The same without errors: gradients are of 1 - SSIM."""
+        return dataclasses.replace(self.with_weights(1.0, 0.0, 0.0), crop=(False,) * 2)
+
+    def with_crop(self, axes: Sequence[int], cropped: bool) -> "Spec":
+        """The same with another crop along some of the spatial axes."""
+        return dataclasses.replace(self, crop=self._replaced(self.crop, axes, cropped))
+
     def with_padding(self, axes: Sequence[int], padded: bool) -> "Spec":
         """The same with another padding along some of the spatial axes."""
-        padding = (
-            padded if axis in axes else p
-            for axis, p in zip(self.spatial_axes, self.padding, strict=True)
+        padding = self._replaced(self.padding, axes, padded)
+        return dataclasses.replace(self, padding=padding)
+
+    def _replaced(
+        self, flags: tuple[bool, bool], axes: Sequence[int], value: bool
+    ) -> tuple[bool, bool]:
+        y, x = (
+            value if axis in axes else flag
+            for axis, flag in zip(self.spatial_axes, flags, strict=True)
         )
-        return dataclasses.replace(self, padding=tuple(padding))
+        return y, x
+
+    def error_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of what errors are counted in, of images of this shape."""
+        whole = tuple(not cropped for cropped in self.crop)
+        padding = tuple(p or w for p, w in zip(self.padding, whole, strict=True))
+        return dataclasses.replace(self, padding=padding).map_shape(shape)
 
     def map_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of the map of images of this shape."""
@@ -87,7 +132,16 @@ class Spec:
         return (*shape[: len(shape) - self.spatial_ndim], *channels)
 
 
+def gradient_dtype(dtype: DTypeLike) -> jnp.dtype:
+    """The dtype in which an op gives gradients of images of a dtype.
+
+    That of float16 images is float32: it may be needed times a loss scale.
+    """
+    dtype = jnp.dtype(dtype)
+    return dtype if dtype == "bfloat16" else compute_dtype(dtype)
+
+
 def compute_dtype(dtype: DTypeLike) -> jnp.dtype:
-    """The dtype of arithmetic, sums and gradients for images of a dtype."""
+    """The dtype of arithmetic and sums for images of a dtype."""
     # Not jnp.promote_types: strict promotion, which is for what users write, has none.
     return jnp.dtype("float64" if jnp.dtype(dtype) == "float64" else "float32")

@@ -20,6 +20,7 @@ from jax_fused_ssim.arguments import (
 from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.spec import Spec
+from jax_fused_ssim.weights import Weighting, checked_weights, weighted_loss_mean
 
 
 class Keywords(TypedDict, total=False):
@@ -30,6 +31,8 @@ class Keywords(TypedDict, total=False):
     data_range: Number
     k1: Number
     k2: Number
+    weights: ArrayLike | None
+    weighting: Weighting
     reduction: Reduction
     implementation: Implementation
 
@@ -44,6 +47,8 @@ def fused_ssim(
     data_range: Number = 1.0,
     k1: Number = 0.01,
     k2: Number = 0.03,
+    weights: ArrayLike | None = None,
+    weighting: Weighting = "map",
     reduction: Reduction = "mean",
     implementation: Implementation = None,
 ) -> Array:
@@ -77,6 +82,23 @@ def fused_ssim(
         [1e-250, 1e250] for float64 images.
       k1: K1 of the formula. Static. Within [1e-8, 1e8]; [1e-70, 1e70] for float64.
       k2: K2 of the formula. As k1.
+      weights: w >= 0, of float or bool, for means sum(w SSIM) / sum(w) over the pixels
+        of the map. They broadcast to the images by NumPy's rules: [H, W], [1, H, W] or
+        [C, H, W] for "NCHW", [H, W, 1] or [H, W, C] for "NHWC", behind batch dimensions
+        of the images' sizes or 1, or none. Axes that are shared are not copied. Pixels
+        of weight 0 take no part, even if they are NaN; where nothing is left the mean
+        is 1 and its gradient 0.
+      weighting: what a weight of 0 does to the windows around it; without weights it
+        has no effect. "map": nothing, they see every pixel of the images. Take it for
+        weights that say how much a pixel matters, and for images that are good
+        everywhere; a NaN under weight 0 still spoils windows of other weights.
+        "inside": they do not count, only those that see no weight of 0 (what lies
+        beyond the border is none), each with the windowed mean of the weights inside
+        the image for its weight. Take it for pixels that hold nothing, where SSIM is to
+        be that of whole windows; regions narrower than a window vanish. "normalized":
+        their statistics are of the other pixels alone: with m = 1 where w > 0 and 0
+        elsewhere and beyond the border, each windowed mean E[v] becomes E[m v] / E[m].
+        Take it for pixels that hold nothing, and regions of any shape.
       reduction: "mean" over everything, "per_image" for a mean over C, H and W, "none"
         for the map.
       implementation: None uses the fused kernel where there is one (CPU, NVIDIA GPUs)
@@ -91,10 +113,13 @@ def fused_ssim(
 
     Raises:
       TypeError: images that are not of a real floating-point dtype; data_range, k1 or
-        k2 that is not one number, or traced; differentiating with train=False.
+        k2 that is not one number, or traced; weights that are neither float nor bool;
+        differentiating with train=False, or in the weights: use reduction="none" and
+        weigh the map.
       ValueError: fewer than 3 dimensions, shapes that differ, an empty dimension,
-        "valid" with a side under 11; data_range, k1 or k2 out of bounds; an unknown
-        padding, data_format, reduction or implementation.
+        "valid" with a side under 11; data_range, k1 or k2 out of bounds; weights that
+        do not broadcast to the images, or with reduction "none": multiply the map by
+        them; an unknown padding, data_format, weighting, reduction or implementation.
       NotImplementedError: implementation "fused" lowered for a platform without kernel.
 
     Warns:
@@ -114,31 +139,42 @@ def fused_ssim(
         implementation=implementation,
     )
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
-    if not train:
-        return _forward_only(x, y, spec, reduction)
-    return _reduced(x, y, spec, reduction)
+    weights = checked_weights(weights, weighting, (x, y), spec, reduction)
+    function = _reduced if train else _forward_only
+    return function(x, y, weights, spec, reduction, weighting)
 
 
 # As the functions of jax.numpy, one compiled program where it is called outside jit.
-@functools.partial(jax.jit, static_argnums=(2, 3), inline=True)
-def _reduced(x: Array, y: Array, spec: Spec, reduction: str) -> Array:
+@functools.partial(jax.jit, static_argnums=(3, 4, 5), inline=True)
+def _reduced(
+    x: Array,
+    y: Array,
+    weights: Array | None,
+    spec: Spec,
+    reduction: str,
+    weighting: Weighting,
+) -> Array:
     if reduction == "none":
         return ops.ssim_map(x, y, spec)
-    return ssim_mean((x,), (y,), Mean(spec, reduction == "per_image"))
+    mean = Mean(spec, reduction == "per_image")
+    if weights is None:
+        return ssim_mean((x,), (y,), mean)
+    dissimilarity, _ = weighted_loss_mean(x, y, weights, mean, weighting)
+    return 1 - dissimilarity
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _forward_only(x: Array, y: Array, spec: Spec, reduction: str) -> Array:
-    return _reduced(x, y, spec, reduction)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _forward_only(x: Array, y: Array, weights: Array | None, *static: Any) -> Array:
+    return _reduced(x, y, weights, *static)
 
 
-def _forward_only_fwd(x: Array, y: Array, spec: Spec, reduction: str) -> Any:
-    return _reduced(x, y, spec, reduction), None
+def _forward_only_fwd(
+    x: Array, y: Array, weights: Array | None, *static: Any
+) -> tuple[Array, None]:
+    return _reduced(x, y, weights, *static), None
 
 
-def _forward_only_bwd(
-    spec: Spec, reduction: str, residuals: None, cotangent: Any
-) -> Any:
+def _forward_only_bwd(*static_residuals_cotangent: Any) -> Any:
     raise TypeError(
         "fused_ssim was called with train=False and its result is being "
         "differentiated. Use train=True, or jax.lax.stop_gradient if no gradient is "

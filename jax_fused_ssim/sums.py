@@ -36,9 +36,38 @@ def split_sum(
     bits = jnp.finfo(a.dtype).nmant + 1
     quantum = 2.0 ** (math.ceil(math.log2(max(terms, 1) * bound)) - bits)
     coarse = jax.lax.stop_gradient(jnp.round(a / quantum) * quantum)
+    return _sum_of_parts(coarse, a - coarse, axes, mesh_axes)
+
+
+def split_sum_of_any(
+    a: Array, axes: Sequence[int], mesh_axes: Sequence[Any] = ()
+) -> Array:
+    """The same for terms without a bound: some thousands that are alike in size.
+
+    What is coarse of a term are its first digits, half as many as it has.
+
+    Args:
+      a: any shape, float32 or float64. An infinite term gives an infinite sum.
+      axes: to sum along.
+      mesh_axes: of `jax.shard_map`, to sum over too.
+
+    Returns:
+      The sums.
+    """
+    info = jnp.finfo(a.dtype)
+    coarse = jax.lax.reduce_precision(
+        jax.lax.stop_gradient(a), info.nexp, (info.nmant - 1) // 2
+    )
+    rest = jnp.where(jnp.isinf(coarse), 0, a - coarse)
+    return _sum_of_parts(coarse, rest, tuple(axes), mesh_axes)
+
+
+def _sum_of_parts(
+    coarse: Array, rest: Array, axes: Sequence[int], mesh_axes: Sequence[Any]
+) -> Array:
     # Not a stack: XLA may write one out before it sums.
     is_coarse = jnp.arange(2) == 0
-    parts = jnp.where(is_coarse, coarse[..., None], (a - coarse)[..., None])
+    parts = jnp.where(is_coarse, coarse[..., None], rest[..., None])
     total = jnp.sum(parts, axis=tuple(i if i >= 0 else i - 1 for i in axes))
     if mesh_axes:
         total = jax.lax.psum(total, tuple(mesh_axes))

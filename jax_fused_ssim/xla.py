@@ -15,8 +15,9 @@ import numpy as np
 from jax import Array, lax
 
 from jax_fused_ssim.centre import centre_of_planes
+from jax_fused_ssim.integer import image_dtype, pixels
 from jax_fused_ssim.spec import RADIUS, WINDOW, Spec, compute_dtype
-from jax_fused_ssim.sums import split_sum
+from jax_fused_ssim.sums import split_sum, split_sum_of_any
 
 _SIGMA = 1.5
 
@@ -78,10 +79,16 @@ class _Moments(NamedTuple):
     dd: Array
 
 
-def _sum_difference(x: Array, y: Array, spec: Spec) -> _SumDifference:
-    dtype = compute_dtype(x.dtype)
-    x, y = x.astype(dtype), y.astype(dtype)
-    cx, cy = (centre_of_planes(a, spec) for a in (x, y))
+def _sum_difference(
+    x: Array, y: Array, spec: Spec, errors: bool = False
+) -> _SumDifference:
+    dtype = compute_dtype(image_dtype(x, y))
+    x, y = (pixels(a, spec, dtype) for a in (x, y))
+    if errors:
+        # With one centre what is equal has no difference.
+        cx = cy = centre_of_planes((x, y), spec)
+    else:
+        cx, cy = (centre_of_planes((a,), spec) for a in (x, y))
     data_range = np.asarray(spec.data_range, dtype)
     inv_range = np.asarray(1 / spec.data_range, dtype)
     x, y = x - cx * data_range, y - cy * data_range
@@ -146,16 +153,47 @@ def _scaled_sum(dissimilarity: Array, spec: Spec) -> Array:
     )
 
 
+def _where_counted(d: Array, spec: Spec) -> Array:
+    """d of the pixels whose errors are counted; 0 elsewhere."""
+    inside = None
+    for axis, cropped, padded in zip(
+        spec.spatial_axes, spec.crop, spec.padding, strict=True
+    ):
+        if cropped and not padded:
+            size = d.shape[axis]
+            shape = [size if i == axis % d.ndim else 1 for i in range(d.ndim)]
+            place = jnp.arange(size).reshape(shape)
+            here = (place >= RADIUS) & (place < size - RADIUS)
+            inside = here if inside is None else inside & here
+    return d if inside is None else jnp.where(inside, d, 0)
+
+
+def absolute(d: Array) -> Array:
+    """|d|, with the derivative 0 where d is 0."""
+    return jnp.where(d == 0, 0, jnp.abs(d))
+
+
+def _errors(d: Array, spec: Spec) -> Array:
+    """For every image, error_scale * sum of |d| and of d^2."""
+    d = _where_counted(d, spec)
+    rows = (-2, -1) if spec.channels_last else (-1,)
+    sums = [
+        split_sum_of_any(split_sum_of_any(e, rows), (-1,)) for e in (absolute(d), d * d)
+    ]
+    return jnp.stack(sums, -1) * np.asarray(spec.error_scale, d.dtype)
+
+
 def _gradients(
     a: _SumDifference,
     m: _Moments,
     t: _Terms,
     cotangent: Array | None,
-    scale: float,
     wrt: tuple[bool, bool],
     spec: Spec,
+    errors: bool = False,
 ) -> tuple[Array, ...]:
-    """Gradients of scale * sum(cotangent * SSIM): `Derivatives` in common/formula.h."""
+    """Gradients of ssim_weight * scale * sum(cotangent * (1 - SSIM)), and of what else
+    the loss counts: common/measure.h."""
     pr = (1 - 2 * t.u) * t.r2
     ss = pr * t.w
     dd = ss - pr
@@ -173,10 +211,19 @@ def _gradients(
     maps = _windowed_mean(_pad(maps, amounts, spec), spec)
     p = maps[0] + a.s * maps[2]
     q = maps[1] + a.d * maps[3]
-    factor = 4 * scale / spec.data_range
-    return tuple(
-        grad * factor for grad, asked in ((p + q, wrt[0]), (p - q, wrt[1])) if asked
-    )
+    factor = -4 * spec.ssim_weight * spec.scale / spec.data_range
+    grads = [(p + q) * factor, (p - q) * factor]
+    if errors:
+        error = _error_gradient(a.d, spec)
+        grads = [grads[0] + error, grads[1] - error]
+    return tuple(grad for grad, asked in zip(grads, wrt, strict=True) if asked)
+
+
+def _error_gradient(d: Array, spec: Spec) -> Array:
+    """What the errors add to the gradient in x, and take from that in y."""
+    d = _where_counted(d, spec)
+    factor = spec.error_scale / spec.data_range
+    return factor * (spec.l1_weight * jnp.sign(d) + 2 * spec.l2_weight * d)
 
 
 def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
@@ -194,7 +241,26 @@ def ssim_sum_grad(
     m = _moments(a, spec)
     t = _terms(a, m, spec)
     sums = _scaled_sum(_dissimilarity(t), spec)
-    return sums, _gradients(a, m, t, None, spec.scale, wrt, spec)
+    return sums, _gradients(a, m, t, None, wrt, spec)
+
+
+def loss_sum(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
+    """Plain JAX version of `ops.loss_sum`."""
+    a = _sum_difference(x, y, spec, errors=True)
+    t = _terms(a, _moments(a, spec), spec)
+    return _scaled_sum(_dissimilarity(t), spec), _errors(a.d, spec)
+
+
+def loss_sum_grad(
+    x: Array, y: Array, spec: Spec, wrt: tuple[bool, bool] = (True, False)
+) -> tuple[Array, Array, tuple[Array, ...]]:
+    """Plain JAX version of `ops.loss_sum_grad`."""
+    a = _sum_difference(x, y, spec, errors=True)
+    m = _moments(a, spec)
+    t = _terms(a, m, spec)
+    sums = _scaled_sum(_dissimilarity(t), spec)
+    grads = _gradients(a, m, t, None, wrt, spec, errors=True)
+    return sums, _errors(a.d, spec), grads
 
 
 def ssim_map(x: Array, y: Array, spec: Spec) -> Array:
@@ -214,7 +280,7 @@ def ssim_map_grad(
     """Plain JAX version of `ops.ssim_map_grad`."""
     a = _sum_difference(x, y, spec)
     m = _moments(a, spec)
-    return _gradients(a, m, _terms(a, m, spec), cotangent, 1.0, wrt, spec)
+    return _gradients(a, m, _terms(a, m, spec), cotangent, wrt, spec)
 
 
 def ssim_map_tangent(

@@ -17,6 +17,10 @@ def noise(shape, seed=0):
     return np.random.default_rng(seed).random(shape)
 
 
+def noise_pair(shape, dtype="float32"):
+    return [noise(shape, seed).astype(dtype) for seed in (1, 2)]
+
+
 def noisy(image, sigma=0.1, seed=0):
     return image + sigma * np.random.default_rng(seed).standard_normal(image.shape)
 

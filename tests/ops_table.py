@@ -6,7 +6,7 @@ import functools
 import jax
 import pytest
 
-from jax_fused_ssim import fused_ssim, ops
+from jax_fused_ssim import fused_ssim, ops, photometric_loss
 
 FIRST, SECOND, BOTH = (True, False), (False, True), (True, True)
 
@@ -26,7 +26,12 @@ class Op:
     @property
     def sums(self):
         """Whether its first result is the sums of the planes."""
-        return self.name.startswith("ssim_sum")
+        return "_sum" in self.name
+
+    @property
+    def errors(self):
+        """Whether its second result is the errors of the images."""
+        return self.name.startswith("loss_sum")
 
     @property
     def cotangent(self):
@@ -45,8 +50,10 @@ class Op:
         return jax.tree.leaves(getattr(ops, self.name)(*arguments))
 
     def public(self, x, y):
-        """What of the public function is this op."""
-        if self.sums:
+        """What of the public functions is this op."""
+        if self.errors:
+            function = functools.partial(photometric_loss, l2_weight=0.5)
+        elif self.sums:
             function = fused_ssim
         else:
             function = functools.partial(fused_ssim, reduction="none")
@@ -61,6 +68,10 @@ OPS = {
     "ssim_sum_grad x": Op("ssim_sum_grad", FIRST),
     "ssim_sum_grad y": Op("ssim_sum_grad", SECOND),
     "ssim_sum_grad both": Op("ssim_sum_grad", BOTH),
+    "loss_sum": Op("loss_sum"),
+    "loss_sum_grad x": Op("loss_sum_grad", FIRST),
+    "loss_sum_grad y": Op("loss_sum_grad", SECOND),
+    "loss_sum_grad both": Op("loss_sum_grad", BOTH),
     "ssim_map": Op("ssim_map"),
     "ssim_map_grad x": Op("ssim_map_grad", FIRST),
     "ssim_map_grad y": Op("ssim_map_grad", SECOND),

@@ -16,7 +16,7 @@ from eight_devices import collectives, error
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jax_fused_ssim import fused_ssim
+from jax_fused_ssim import fused_ssim, image_metrics, photometric_loss
 
 SHAPE = (8, 4, 16, 20)
 
@@ -49,6 +49,18 @@ def channels_last(x, y):
     return fused_ssim(x, y, data_format="NHWC")
 
 
+def loss(x, y):
+    return photometric_loss(x, y, l2_weight=0.5)
+
+
+def loss_and_terms(x, y):
+    return photometric_loss(x, y, l2_weight=0.5, return_terms=True)
+
+
+def losses_of_images(x, y):
+    return photometric_loss(x, y, l2_weight=0.5, reduction="per_image")
+
+
 BATCH, CHANNELS, ROWS = ("a",), (None, "b"), (None, None, "a")
 # Name: function, the shardings of both images, and those of the results that are not
 # scalars. None: the second image lies on no mesh.
@@ -75,6 +87,14 @@ EXPLICIT = {
     "channels last": (gradients(channels_last), BATCH, BATCH, [BATCH, BATCH]),
     "vmap": (jax.vmap(gradients(fused_ssim)), BATCH, BATCH, [BATCH] * 3),
     "second order": (hessian_vector(fused_ssim), BATCH, (), [BATCH]),
+    "loss": (gradients(loss), BATCH, BATCH, [BATCH, BATCH]),
+    "loss, channels": (gradients(loss), CHANNELS, CHANNELS, [CHANNELS, CHANNELS]),
+    "loss, replicated target": (jax.value_and_grad(loss), BATCH, (), [BATCH]),
+    "loss, target on no mesh": (jax.value_and_grad(loss), BATCH, None, [BATCH]),
+    "loss, second order": (hessian_vector(loss), BATCH, (), [BATCH]),
+    "loss per image": (losses_of_images, BATCH, BATCH, [BATCH]),
+    "terms": (loss_and_terms, BATCH, BATCH, []),
+    "metrics": (image_metrics, BATCH, (), [BATCH] * 4),
 }
 
 
@@ -180,6 +200,25 @@ SHARD_MAP = {
         CUT,
         hessian_vector(images_summed(fused_ssim)),
     ),
+    "loss and terms": (
+        averaged(loss_and_terms),
+        (CUT, WHOLE),
+        WHOLE,
+        against_one(loss_and_terms),
+    ),
+    "gradients of the loss": (
+        gradients(summed(loss)),
+        (CUT, WHOLE),
+        (WHOLE, (CUT, WHOLE)),
+        gradients(images_summed(loss)),
+    ),
+    "second order of the loss": (
+        hessian_vector(summed(loss)),
+        (CUT, WHOLE),
+        CUT,
+        hessian_vector(images_summed(loss)),
+    ),
+    "metrics": (image_metrics, (CUT, WHOLE), CUT, against_one(image_metrics)),
 }
 
 

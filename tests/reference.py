@@ -1,4 +1,4 @@
-"""SSIM and its gradients from the published formula, in extended precision.
+"""SSIM, errors and their gradients from the published formulas, in extended precision.
 
 Nothing here is shared with the package: the textbook form of Wang et al. 2004 with
 E[x^2] - mu^2, where the package works with the sum and difference of the images. The
@@ -78,3 +78,28 @@ def gradient(x, y, cotangent, padding=(True, True), data_range=1.0, k1=0.01, k2=
 
     x, y = np.asarray(x, REAL), np.asarray(y, REAL)
     return spread(in_mu1) + 2 * x * spread(in_s11) + y * spread(in_s12)
+
+
+def _where_counted(a, crop):
+    """Without the border that the window's radius takes off where `crop` says so."""
+    rows, columns = (slice(RADIUS, -RADIUS) if c else slice(None) for c in crop)
+    return a[..., rows, columns]
+
+
+def errors(x, y, crop=(False, False), data_range=1.0):
+    """|d| and d^2 of all pixels that count, d = (x - y) / data_range."""
+    x, y = (_where_counted(np.asarray(a, REAL), crop) for a in (x, y))
+    d = (x - y) / REAL(data_range)
+    return np.abs(d), d * d
+
+
+def error_gradient(x, y, l1, l2, crop=(False, False), data_range=1.0):
+    """Gradient of l1 sum |d| + l2 sum d^2 in x, where |d| has the derivative 0 at 0.
+    Swap for that in y."""
+    x, y = np.asarray(x, REAL), np.asarray(y, REAL)
+    counted = np.zeros(x.shape, bool)
+    _where_counted(counted, crop)[...] = True
+    difference = np.where(counted, x - y, 0)
+    of_l1 = np.sign(difference) / REAL(data_range)
+    of_l2 = 2 * difference / REAL(data_range) ** 2
+    return REAL(l1) * of_l1 + REAL(l2) * of_l2

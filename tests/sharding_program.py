@@ -4,6 +4,7 @@ Prints one JSON object: for every case the largest relative error against the un
 result, and how many collectives of each kind the compiled program has.
 """
 
+import functools
 import json
 import re
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 from eight_devices import collectives, error
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_fused_ssim import fused_ssim
+from jax_fused_ssim import fused_ssim, image_metrics, photometric_loss
 
 
 def squared_map(x, y):
@@ -35,8 +36,30 @@ def channels_last(x, y):
     return fused_ssim(x, y, data_format="NHWC")
 
 
+def loss(x, y):
+    return photometric_loss(x, y, l2_weight=0.5)
+
+
 def gradients(f):
     return jax.value_and_grad(f, (0, 1))
+
+
+@functools.cache
+def mesh():
+    auto = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((4, 2), ("a", "b"), axis_types=auto)
+
+
+def over_devices(x, y):
+    """By hand: each device takes its own images."""
+    cut = PartitionSpec("a")
+    mean = jax.shard_map(
+        lambda x, y: jax.lax.pmean(loss(x, y), "a"),
+        mesh=mesh(),
+        in_specs=cut,
+        out_specs=PartitionSpec(),
+    )
+    return gradients(mean)(x, y)
 
 
 # Name: function, whether the second image is one image, and the two shardings.
@@ -58,6 +81,16 @@ CASES = {
         ("a",),
         (),
     ),
+    "loss": (gradients(loss), False, ("a",), ("a",)),
+    "loss, channels": (gradients(loss), False, (None, "b"), (None, "b")),
+    "loss, vmap, shared target": (
+        jax.vmap(gradients(loss), (0, None)),
+        True,
+        ("a",),
+        (),
+    ),
+    "loss, shard_map": (over_devices, False, ("a",), ("a",)),
+    "metrics": (image_metrics, False, ("a",), ("a",)),
     "rows": (gradients(fused_ssim), False, (None, None, "a"), (None, None, "a")),
     "batch and rows": (
         gradients(fused_ssim),
@@ -78,13 +111,18 @@ def operand_shapes(compiled):
     ]
 
 
-def run(function, one, spec1, spec2, mesh):
+# What a case is compared with, where that is not its own function on one device.
+UNSHARDED = {over_devices: gradients(loss)}
+
+
+def run(function, one, spec1, spec2):
     rng = np.random.default_rng(0)
     x = rng.random((8, 4, 32, 40), dtype=np.float32)
     y = rng.random(x.shape[one:], dtype=np.float32)
-    expected = function(jnp.asarray(x), jnp.asarray(y))
+    on_one_device = UNSHARDED.get(function, function)
+    expected = on_one_device(jnp.asarray(x), jnp.asarray(y))
     x, y = (
-        jax.device_put(a, NamedSharding(mesh, PartitionSpec(*spec)))
+        jax.device_put(a, NamedSharding(mesh(), PartitionSpec(*spec)))
         for a, spec in ((x, spec1), (y, spec2))
     )
     compiled = jax.jit(function).lower(x, y).compile()
@@ -98,9 +136,7 @@ def run(function, one, spec1, spec2, mesh):
 
 
 def main() -> None:
-    auto = (AxisType.Auto, AxisType.Auto)
-    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=auto)
-    json.dump({name: run(*case, mesh) for name, case in CASES.items()}, sys.stdout)
+    json.dump({name: run(*case) for name, case in CASES.items()}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from jax_fused_ssim.spec import Spec
 
 MEAN_TOLERANCE = 5e-8
 PADDINGS = {"same": (True, True), "valid": (False, False), "rows": (True, False)}
+# Errors are counted in the map's rows, and along x in all columns, for "valid".
+CROPS = {"same": (True, True), "valid": (True, False), "rows": (True, True)}
+WEIGHTS = (0.3, 0.6, -0.5)  # in the gradients: of 1 - SSIM, |d| and d^2
 
 slow = pytest.mark.slow
 implementations = pytest.mark.parametrize(
@@ -35,32 +38,59 @@ def marked(names):
 class Expected:
     """The reference's results for one pair of arrays [..., C, H, W]."""
 
-    def __init__(self, x, y, **options):
+    def __init__(self, x, y, crop=CROPS["same"], **options):
         self.map = reference.ssim_map(x, y, **options)
         self.cotangent = images.noise(self.map.shape, 7).astype(x.dtype)
         ones = np.ones_like(self.map)
-        self.grads = [reference.gradient(*p, ones, **options) for p in ((x, y), (y, x))]
+        both = (x, y), (y, x)
+        ssim_weight, *error_weights = WEIGHTS
+        # Of the weighted mean of 1 - SSIM.
+        factor = -reference.REAL(ssim_weight) / self.map.size
+        self.grads = [factor * reference.gradient(*p, ones, **options) for p in both]
         self.map_grads = [
-            reference.gradient(*p, self.cotangent, **options) for p in ((x, y), (y, x))
+            reference.gradient(*p, self.cotangent, **options) for p in both
         ]
+        padding = options.get("padding", PADDINGS["same"])
+        crop = [c and not p for c, p in zip(crop, padding, strict=True)]
+        data_range = options.get("data_range", 1)
+        self.errors = np.stack(reference.errors(x, y, crop, data_range), -1)
+        count = self.errors[..., 0].size
+        self.loss_grads = [
+            grad
+            + reference.error_gradient(*p, *error_weights, crop, data_range) / count
+            for grad, p in zip(self.grads, both, strict=True)
+        ]
+
+    def errors_of_images(self, channels_last):
+        """The mean errors of what has a pair of them for itself."""
+        return self.errors.mean((-4, -3, -2) if channels_last else (-3, -2))
+
+    def gradients(self, op):
+        """What the op is to give."""
+        if op.cotangent:
+            grads = self.map_grads
+        else:
+            grads = self.loss_grads if op.errors else self.grads
+        return [grad for grad, asked in zip(grads, op.wrt, strict=True) if asked]
 
 
 @functools.lru_cache(maxsize=4)
 def expected_of_pair(name, padding, dtype):
     pair, _, _ = images.pairs()[name]
     x, y = (a.astype(dtype) for a in pair)
-    return x, y, Expected(x, y, padding=PADDINGS[padding])
+    return x, y, Expected(x, y, CROPS[padding], padding=PADDINGS[padding])
 
 
-def relative(found, exact):
-    found = np.asarray(found).astype(reference.REAL)
-    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+def relative(found, exact, half_ulp=0.0):
+    """The relative error (L2) before the rounding of the result."""
+    error = np.abs(found.astype(reference.REAL) - exact)
+    error = np.maximum(error - half_ulp * np.abs(exact), 0)
+    return float(np.linalg.norm(error) / np.linalg.norm(exact))
 
 
 def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
     """Runs every op and compares."""
     last = spec.channels_last
-    count = expected.map.size
     arrays = [
         jnp.asarray(reference.unplanes(a, last)) for a in (x, y, expected.cotangent)
     ]
@@ -69,27 +99,36 @@ def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
         return reference.planes(np.asarray(a).astype(reference.REAL), last)
 
     run = jax.jit(_every_op, static_argnums=3)
+    count, error_count = expected.map.size, expected.errors[..., 0].size
+    scaled = spec.with_scales(1 / count, 1 / error_count).with_weights(*WEIGHTS)
     exact_mean = float(1 - expected.map.mean())
-    for name, results in run(*arrays, spec.scaled(1 / count)).items():
+    for name, results in run(*arrays, scaled).items():
         op = OPS[name]
         if op.sums:
             total = np.asarray(results.pop(0), np.float64).sum()
             assert abs(total - exact_mean) < mean, name
+        if op.errors:
+            exact = expected.errors_of_images(last)
+            found = np.asarray(results.pop(0), reference.REAL) * (exact.size // 2)
+            assert found.shape == exact.shape
+            assert np.abs(found - exact).max() < mean, name
         if not op.wrt:
             for found in results:
                 error = np.abs(planes(found) - expected.map)
                 allowed = map_ + half_ulp * np.abs(expected.map)
                 assert (error <= allowed).all(), (name, error.max())
             continue
-        exact = expected.map_grads if op.cotangent else expected.grads
-        exact = [e for e, asked in zip(exact, op.wrt, strict=True) if asked]
-        for found, e in zip(results, exact, strict=True):
-            e = e if op.cotangent else e / count
-            assert relative(planes(found), e) < gradient, name
+        for found, exact in zip(results, expected.gradients(op), strict=True):
+            rounding = half_ulp if found.dtype == jnp.bfloat16 else 0
+            assert relative(planes(found), exact, rounding) < gradient, name
 
 
 def _every_op(x, y, cotangent, spec):
-    return {name: op(x, y, cotangent, spec) for name, op in OPS.items()}
+    plain = spec.plain()  # a cotangent is the only weight beside it
+    return {
+        name: op(x, y, cotangent, plain if op.cotangent else spec)
+        for name, op in OPS.items()
+    }
 
 
 @implementations
@@ -101,6 +140,7 @@ def test_float32(name, padding, channels_last, implementation):
     x, y, expected = expected_of_pair(name, padding, np.float32)
     spec = Spec(
         padding=PADDINGS[padding],
+        crop=CROPS[padding],
         channels_last=channels_last,
         implementation=implementation,
     )
@@ -117,6 +157,7 @@ def test_float64(name, padding, channels_last, implementation):
     x, y, expected = expected_of_pair(name, padding, np.float64)
     spec = Spec(
         padding=PADDINGS[padding],
+        crop=CROPS[padding],
         channels_last=channels_last,
         implementation=implementation,
     )
@@ -198,11 +239,14 @@ def test_shapes(shape, padding, channels_last, implementation, dtype):
         k1=0.02,
         k2=0.05,
         padding=PADDINGS[padding],
+        crop=CROPS[padding],
         channels_last=channels_last,
         implementation=implementation,
     )
     x, y = (images.noise(shape, seed).astype(dtype) for seed in (1, 2))
-    expected = Expected(x, y, padding=spec.padding, data_range=0.7, k1=0.02, k2=0.05)
+    expected = Expected(
+        x, y, spec.crop, padding=spec.padding, data_range=0.7, k1=0.02, k2=0.05
+    )
     if dtype == np.float64:
         with jax.enable_x64(True):
             check(x, y, expected, spec, mean=1e-13, map_=1e-12, gradient=1e-11)

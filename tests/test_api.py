@@ -142,7 +142,7 @@ Z = np.zeros((3, 16, 16), np.float32)
     ("error", "message", "call"),
     [
         (TypeError, "int32", lambda: fused_ssim(Z.astype(np.int32), Z)),
-        (TypeError, "uint8.*data_range", lambda: fused_ssim(Z, Z.astype(np.uint8))),
+        (TypeError, "int32.*data_range", lambda: fused_ssim(Z, Z.astype(np.int32))),
         (TypeError, "bool", lambda: fused_ssim(Z.astype(bool), Z)),
         (TypeError, "complex64", lambda: fused_ssim(Z, Z.astype(np.complex64))),
         (TypeError, "'1'", lambda: fused_ssim(Z, Z, data_range="1")),

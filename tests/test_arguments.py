@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_fused_ssim import fused_ssim, sharded
+from jax_fused_ssim import fused_ssim, image_metrics, photometric_loss, sharded
 
 X, Y = (np.float32(255 * images.noise((3, 16, 18), seed)) for seed in (1, 2))
 
@@ -21,7 +21,9 @@ def sharded_ssim(x, y, *args, **options):
     return mapped(np.stack([x, x]), np.stack([y, y]))
 
 
-either = pytest.mark.parametrize("ssim", [fused_ssim, sharded_ssim])
+every_function = pytest.mark.parametrize(
+    "function", [fused_ssim, sharded_ssim, photometric_loss, image_metrics]
+)
 
 
 @pytest.mark.parametrize(
@@ -38,13 +40,14 @@ either = pytest.mark.parametrize("ssim", [fused_ssim, sharded_ssim])
     ],
     ids=repr,
 )
-@either
-def test_one_number_in_any_form(ssim, number):
-    found = ssim(X, Y, data_range=number)
-    np.testing.assert_array_equal(found, ssim(X, Y, data_range=float(number)))
+@every_function
+def test_one_number_in_any_form(function, number):
+    found = function(X, Y, data_range=number)
+    np.testing.assert_array_equal(found, function(X, Y, data_range=float(number)))
     # A k that large makes every image alike; of a float it must do the same.
-    found = ssim(X, Y, k1=number, k2=number)
-    np.testing.assert_array_equal(found, ssim(X, Y, k1=float(number), k2=float(number)))
+    found = function(X, Y, k1=number, k2=number)
+    expected = function(X, Y, k1=float(number), k2=float(number))
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", ["data_range", "k1", "k2"])
@@ -60,23 +63,27 @@ def test_one_number_in_any_form(ssim, number):
     ],
     ids=repr,
 )
-@either
-def test_what_is_no_number(ssim, value, message, name):
+@every_function
+def test_what_is_no_number(function, value, message, name):
     with pytest.raises(TypeError, match=f"{name} must be a? ?{message}"):
-        ssim(X, Y, **{name: value})
+        function(X, Y, **{name: value})
 
 
-@either
-def test_a_traced_number_has_a_way_out(ssim):
-    with pytest.raises(TypeError, match=r"fused_ssim\(x / L, y / L\)"):
-        jax.jit(lambda r: ssim(X, Y, data_range=r))(255.0)
+@every_function
+def test_a_traced_number_has_a_way_out(function):
+    with pytest.raises(TypeError, match=r"\(x / L, y / L\)"):
+        jax.jit(lambda r: function(X, Y, data_range=r))(255.0)
     with pytest.raises(TypeError, match=r"k1 is static.*Python number"):
-        jax.jit(lambda k: ssim(X, Y, k1=k))(0.01)
+        jax.jit(lambda k: function(X, Y, k1=k))(0.01)
 
 
-def test_the_way_out_gives_the_same():
-    found = jax.jit(lambda x, y, r: fused_ssim(x / r, y / r))(X, Y, 255.0)
-    np.testing.assert_allclose(found, fused_ssim(X, Y, data_range=255), atol=2e-7)
+@pytest.mark.parametrize("function", [fused_ssim, photometric_loss, image_metrics])
+def test_the_way_out_gives_the_same(function):
+    found = jax.jit(lambda x, y, r: function(x / r, y / r))(X, Y, 255.0)
+    expected = function(X, Y, data_range=255)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, atol=5e-7), found, expected
+    )
 
 
 # Shape, the layout that it is read in, and the one that it looks like.
@@ -111,8 +118,9 @@ USES = {
 
 @pytest.mark.parametrize(("shape", "data_format", "other"), MIXED_UP)
 @pytest.mark.parametrize("use", USES)
-def test_layout_that_looks_like_the_other(use, shape, data_format, other):
-    function = functools.partial(fused_ssim, data_format=data_format)
+@pytest.mark.parametrize("function", [fused_ssim, photometric_loss])
+def test_layout_that_looks_like_the_other(function, use, shape, data_format, other):
+    function = functools.partial(function, data_format=data_format)
     x = images.noise(shape).astype(np.float32)
     with pytest.warns(UserWarning, match=f'use data_format="{other}"') as caught:
         USES[use](function, x)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 
-from jax_fused_ssim import fused_ssim
+from jax_fused_ssim import fused_ssim, photometric_loss
 
 # By dtype: bounds of data_range, bounds of k1 and k2, and the largest relative error.
 FLOAT32, FLOAT64 = (1e-25, 1e25, 1e-8, 1e8, 1e-6), (1e-250, 1e250, 1e-70, 1e70, 1e-14)
@@ -53,11 +53,16 @@ def test_results_at_the_bounds(pair, data_format, implementation, dtype, options
     ones = np.ones_like(expected_map) / x.size
     expected_gradient = reference.gradient(x, y, ones, **options)
     expected_map_gradient = reference.gradient(x, y, cotangent, **options)
+    data_range = options.get("data_range", 1)
+    l1, l2 = reference.errors(x, y, data_range=data_range)
+    expected_loss = 0.2 * (1 - expected_map.mean()) + 0.8 * l1.mean() + l2.mean()
+    of_errors = reference.error_gradient(x, y, 0.8, 1, data_range=data_range) / x.size
+    expected_loss_gradient = of_errors - reference.REAL(0.2) * expected_gradient
 
     last = data_format == "NHWC"
-    ssim = functools.partial(
-        fused_ssim, data_format=data_format, implementation=implementation, **options
-    )
+    keywords = {"data_format": data_format, "implementation": implementation, **options}
+    ssim = functools.partial(fused_ssim, **keywords)
+    photometric = functools.partial(photometric_loss, l2_weight=1, **keywords)
     with jax.enable_x64(dtype == "float64"):
         x, y, cotangent = (
             jnp.asarray(reference.unplanes(a, last)) for a in (x, y, cotangent)
@@ -65,14 +70,18 @@ def test_results_at_the_bounds(pair, data_format, implementation, dtype, options
         value, gradient = jax.value_and_grad(ssim)(x, y)
         full, pull_back = jax.vjp(lambda x: ssim(x, y, reduction="none"), x)
         (map_gradient,) = pull_back(cotangent)
+        loss, loss_gradient = jax.value_and_grad(photometric)(x, y)
     *_, tolerance = DTYPES[dtype]
     assert abs(float(value) - float(expected_map.mean())) < tolerance
-    full, gradient, map_gradient = (
-        reference.planes(np.asarray(a), last) for a in (full, gradient, map_gradient)
+    assert abs(float(loss) - float(expected_loss)) < tolerance
+    full, gradient, map_gradient, loss_gradient = (
+        reference.planes(np.asarray(a), last)
+        for a in (full, gradient, map_gradient, loss_gradient)
     )
     assert error(full, expected_map) < 5 * tolerance
     assert error(gradient, expected_gradient) < tolerance
     assert error(map_gradient, expected_map_gradient) < tolerance
+    assert error(loss_gradient, expected_loss_gradient) < tolerance
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

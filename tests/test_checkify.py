@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jax.experimental import checkify
 
-from jax_fused_ssim import fused_ssim, sharded
+from jax_fused_ssim import fused_ssim, photometric_loss, sharded
 
 X, Y = (jnp.asarray(images.noise((2, 3, 12, 13), s), "float32") for s in (1, 2))
 WITH_NAN = X.at[1, 0, 5, 6].set(np.nan)
@@ -44,21 +44,22 @@ def by_vmap(x, y, **options):
 
 @pytest.mark.parametrize("result", RESULTS)
 @pytest.mark.parametrize(
-    ("ssim", "implementation", "reduction"),
+    ("function", "implementation", "reduction"),
     [
         *itertools.product(
             [fused_ssim], ["fused", "xla"], ["mean", "per_image", "none"]
         ),
+        *itertools.product([photometric_loss], ["fused", "xla"], ["mean", "per_image"]),
         (by_vmap, "fused", "mean"),
         (by_vmap, "fused", "none"),
     ],
 )
-def test_nan_is_seen(ssim, implementation, reduction, result):
-    function = functools.partial(
+def test_nan_is_seen(function, implementation, reduction, result):
+    of_result = functools.partial(
         RESULTS[result],
-        functools.partial(ssim, reduction=reduction, implementation=implementation),
+        functools.partial(function, reduction=reduction, implementation=implementation),
     )
-    checked = jax.jit(checkify.checkify(function, errors=checkify.float_checks))
+    checked = jax.jit(checkify.checkify(of_result, errors=checkify.float_checks))
     assert "nan generated" in str(checked(WITH_NAN, Y)[0].get())
     assert checked(X, Y)[0].get() is None
 

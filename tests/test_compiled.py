@@ -4,6 +4,8 @@ The compiled program is read as text; a copy or a cast around a kernel costs as 
 the kernel.
 """
 
+import functools
+
 import images
 import jax
 import jax.numpy as jnp
@@ -12,11 +14,13 @@ import pytest
 from ops_table import OPS, every_op
 from programs import TARGET, calls, instructions
 
-from jax_fused_ssim import build_info, fused_ssim
+from jax_fused_ssim import build_info, fused_ssim, image_metrics, photometric_loss
 
 SHAPE = (2, 3, 40, 50)
 SHAPES = {"NCHW": SHAPE, "NHWC": (2, 40, 50, 3)}
 CUDA = "cuda" in build_info()["platforms"]
+
+either = pytest.mark.parametrize("function", [fused_ssim, photometric_loss])
 
 
 def arguments(dtype="float32", shape=SHAPE):
@@ -33,20 +37,50 @@ def image_sized(found):
     ]
 
 
+def dissimilarity(x, y, **options):
+    return 1 - fused_ssim(x, y, **options)
+
+
+def loss_with_terms(x, y, **options):
+    return photometric_loss(x, y, l2_weight=0.5, return_terms=True, **options)
+
+
+# Name: the loss, whether it has terms beside it, and its op.
+LOSSES = {
+    "1 - SSIM": (dissimilarity, False, "ssim_sum_grad"),
+    "photometric": (photometric_loss, False, "loss_sum_grad"),
+    "with terms": (loss_with_terms, True, "loss_sum_grad"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("argnums", [0, 1, (0, 1)], ids=str)
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
-def test_loss_and_gradient_is_one_call(data_format, padding, argnums):
-    def loss(x, y):
-        return 1 - fused_ssim(x, y, padding, data_format=data_format)
-
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_and_gradient_is_one_call(name, data_format, padding, argnums, dtype):
+    function, has_aux, op = LOSSES[name]
+    loss = functools.partial(function, padding=padding, data_format=data_format)
     shape = SHAPES[data_format]
-    found = instructions(jax.value_and_grad(loss, argnums), *arguments(shape=shape))
-    assert calls(found) == [TARGET + "ssim_sum_grad"]
+    found = instructions(
+        jax.value_and_grad(loss, argnums, has_aux=has_aux), *arguments(dtype, shape)
+    )
+    assert calls(found) == [TARGET + op]
     assert image_sized(found) == []
     (call,) = (shapes for opcode, shapes, _ in found if opcode == "custom-call")
     gradients = [s for s in call if s == shape]
     assert len(gradients) == (2 if argnums == (0, 1) else 1)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_float16_is_cast_once_at_the_end(name):
+    """Its gradient may be needed times a loss scale before."""
+    function, has_aux, op = LOSSES[name]
+    found = instructions(
+        jax.value_and_grad(function, has_aux=has_aux), *arguments("float16")
+    )
+    assert calls(found) == [TARGET + op]
+    assert len(image_sized(found)) == 1
 
 
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
@@ -62,23 +96,25 @@ def test_gradient_of_ssim_itself_is_one_pass_more(data_format):
     assert len(image_sized(found)) == 1
 
 
-@pytest.mark.parametrize("reduction", ["mean", "per_image"])
+# Name: function and op.
+VALUES = {
+    "mean": (fused_ssim, "ssim_sum"),
+    "per image": (functools.partial(fused_ssim, reduction="per_image"), "ssim_sum"),
+    "loss": (photometric_loss, "loss_sum"),
+    "loss with terms": (loss_with_terms, "loss_sum"),
+    "metrics": (image_metrics, "loss_sum"),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_inference_writes_no_image(dtype, reduction):
-    found = instructions(
-        lambda x, y: fused_ssim(x, y, reduction=reduction), *arguments(dtype)
-    )
-    assert calls(found) == [TARGET + "ssim_sum"]
+def test_inference_writes_no_image(dtype, name):
+    function, op = VALUES[name]
+    found = instructions(function, *arguments(dtype))
+    assert calls(found) == [TARGET + op]
     assert image_sized(found) == []
     (call,) = (shapes for opcode, shapes, _ in found if opcode == "custom-call")
     assert max(np.prod(s) for s in call) < np.prod(SHAPE) / 10
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_cast_once_at_the_end(dtype):
-    found = instructions(jax.value_and_grad(fused_ssim), *arguments(dtype))
-    assert calls(found) == [TARGET + "ssim_sum_grad"]
-    assert len(image_sized(found)) == 1
 
 
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
@@ -99,9 +135,10 @@ def test_map_and_its_gradient(data_format):
     assert image_sized(found) == []
 
 
-def test_plain_jax_on_request():
+@either
+def test_plain_jax_on_request(function):
     found = instructions(
-        jax.value_and_grad(lambda x, y: fused_ssim(x, y, implementation="xla")),
+        jax.value_and_grad(lambda x, y: function(x, y, implementation="xla")),
         *arguments(),
     )
     assert not any(TARGET in line for _, _, line in found)
@@ -128,9 +165,10 @@ def test_lowering_elsewhere_is_plain_jax(op, platform):
     assert TARGET not in lowered(OPS[op].public, platform)
 
 
-def test_fused_where_there_is_no_kernel():
+@either
+def test_fused_where_there_is_no_kernel(function):
     def fused(x, y):
-        return fused_ssim(x, y, implementation="fused")
+        return function(x, y, implementation="fused")
 
     with pytest.raises(NotImplementedError, match=r"tpu.*implementation=None"):
         lowered(fused, "tpu")

@@ -45,7 +45,14 @@ CASES = [
 def test_kernels_agree(monkeypatch, shape, padding, channels_last, dtype, op):
     if channels_last:
         shape = (*shape[:-3], shape[-2], shape[-1], shape[-3])
-    spec = Spec(padding=padding, channels_last=channels_last, implementation="fused")
+    spec = Spec(
+        padding=padding,
+        crop=(True, False),
+        l1_weight=0.8,
+        l2_weight=0.1,
+        channels_last=channels_last,
+        implementation="fused",
+    )
     x, y = (jnp.asarray(images.noise(shape, s), dtype) for s in (1, 2))
     cotangent = jnp.asarray(images.noise(spec.map_shape(shape), 3) - 0.5, dtype)
     found = {}

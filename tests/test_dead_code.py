@@ -20,6 +20,8 @@ from jax_fused_ssim import (
     CUSTOM_CALL_TARGETS,
     build_info,
     fused_ssim,
+    image_metrics,
+    photometric_loss,
     primitives,
     sharded,
 )
@@ -57,6 +59,11 @@ def on_condition(x, y):
     return jax.lax.cond(x[0, 0, 0, 0] > 0, fused_ssim, lambda x, y: 0.0, x, y)
 
 
+def with_terms(x, y):
+    """Loss and terms: of both no gradient."""
+    return photometric_loss(x, y, return_terms=True)
+
+
 METRICS = {
     "mean": fused_ssim,
     "per image": functools.partial(fused_ssim, reduction="per_image"),
@@ -76,6 +83,15 @@ METRICS = {
     "remat that saves": jax.checkpoint(
         fused_ssim, policy=jax.checkpoint_policies.everything_saveable
     ),
+    "loss": photometric_loss,
+    "loss per image": functools.partial(photometric_loss, reduction="per_image"),
+    "loss with terms": with_terms,
+    "loss, remat": jax.checkpoint(with_terms),
+    "loss, vmap, one target": lambda x, y: jax.vmap(photometric_loss, (0, None))(
+        x, y[0]
+    ),
+    "loss, valid": functools.partial(photometric_loss, padding="valid"),
+    "metrics": image_metrics,
 }
 
 
@@ -110,10 +126,11 @@ def test_metric_beside_a_loss(metric):
     step, args = step_of(METRICS[metric]), (WEIGHT, *pair())
     program = compiled(step, *args)
     op = "ssim_map" if metric == "map" else "ssim_sum"
+    op = "loss_sum" if metric.startswith(("loss", "metrics")) else op
     assert set(ops_in(program.as_text())) == {op}
     dead_code_in = compiled(step, *args, keep_unused=True)
-    if metric != "map" and "remat" not in metric:
-        assert set(ops_in(dead_code_in.as_text())) == {"ssim_sum_grad"}
+    if metric not in ("map", "metrics") and "remat" not in metric:
+        assert set(ops_in(dead_code_in.as_text())) == {f"{op}_grad"}
     assert_same_bits(program(*args), dead_code_in(*args))
 
 
@@ -214,17 +231,25 @@ def test_export(platform):
     assert ops_in(step.mlir_module()) == ["ssim_sum"] * built
 
 
-def test_a_loss_that_is_used_runs_once():
+def dissimilarity(x, y):
+    value = fused_ssim(x, y)
+    return 1 - value, value
+
+
+@pytest.mark.parametrize(
+    ("function", "op"),
+    [(dissimilarity, "ssim_sum_grad"), (with_terms, "loss_sum_grad")],
+)
+def test_a_loss_that_is_used_runs_once(function, op):
     def loss(weight, x, y):
-        value = fused_ssim(weight * x, y)
-        return 1 - value, value
+        return function(weight * x, y)
 
     args = (WEIGHT, *pair())
     step = jax.value_and_grad(loss, has_aux=True)
-    assert ops_in(compiled(step, *args).as_text()) == ["ssim_sum_grad"]
+    assert ops_in(compiled(step, *args).as_text()) == [op]
     gradient = jax.grad(loss, has_aux=True)
     without_value = compiled(lambda *args: gradient(*args)[0], *args)
-    assert ops_in(without_value.as_text()) == ["ssim_sum_grad"]
+    assert ops_in(without_value.as_text()) == [op]
     assert_same_bits(without_value(*args), compiled(step, *args)(*args)[1])
 
 
@@ -237,24 +262,28 @@ LAYOUTS = {
 @pytest.mark.parametrize("used", [0, 1])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("one_target", [False, True])
-def test_one_of_both_gradients(one_target, layout, used):
+@pytest.mark.parametrize(
+    ("function", "op"),
+    [(fused_ssim, "ssim_sum_grad"), (photometric_loss, "loss_sum_grad")],
+)
+def test_one_of_both_gradients(function, op, one_target, layout, used):
     """The second one by the kernel of the first, on the images swapped."""
     shape, options = LAYOUTS[layout]
     x, y = pair(shape)
     y = y[0] if one_target else y
 
     def mean(x, y):
-        ssim = jax.vmap(
-            functools.partial(fused_ssim, **options), (0, None if one_target else 0)
+        mapped = jax.vmap(
+            functools.partial(function, **options), (0, None if one_target else 0)
         )
-        return ssim(x, y).sum()
+        return mapped(x, y).sum()
 
     def one(x, y):
         value, gradients = jax.value_and_grad(mean, (0, 1))(x, y)
         return value, gradients[used]
 
     found = instructions(one, x, y)
-    assert calls(found) == ["jax_fused_ssim_ssim_sum_grad"]
+    assert calls(found) == [f"jax_fused_ssim_{op}"]
     (results,) = (shapes for opcode, shapes, _ in found if opcode == "custom-call")
     assert sum(np.prod(s) >= np.prod(shape) for s in results) == 1
     program = compiled(one, x, y)
@@ -292,35 +321,43 @@ def test_one_of_both_gradients_of_the_map(layout, used):
 
 
 @pytest.mark.parametrize(
-    ("reduction", "op"),
-    [("mean", "ssim_sum"), ("per_image", "ssim_sum"), ("none", "ssim_map")],
+    ("name", "op"),
+    [
+        ("mean", "ssim_sum"),
+        ("per image", "ssim_sum"),
+        ("map", "ssim_map"),
+        ("loss with terms", "loss_sum"),
+        ("metrics", "loss_sum"),
+    ],
 )
-def test_tangent_that_nobody_uses(reduction, op):
-    ssim = functools.partial(fused_ssim, reduction=reduction)
+def test_tangent_that_nobody_uses(name, op):
+    function = METRICS[name]
     x, y = pair()
-    program = compiled(lambda x, y: jax.jvp(ssim, (x, y), (y, x))[0], x, y)
+    program = compiled(lambda x, y: jax.jvp(function, (x, y), (y, x))[0], x, y)
     assert ops_in(program.as_text()) == [op]
-    assert_same_bits(program(x, y), ssim(x, y))
+    assert_same_bits(program(x, y), function(x, y))
 
 
 def test_result_that_nobody_uses():
     def function(x, y):
         unused = []  # for JAX to find: it does not record what is gone while it traces
-        for ssim in (fused_ssim, whole_map):
-            unused += jax.vjp(ssim, x, y)[1](ssim(x, y))
-            unused += jax.jvp(ssim, (x, y), (y, x))
+        for f in (fused_ssim, whole_map, photometric_loss):
+            unused += jax.vjp(f, x, y)[1](f(x, y))
+            unused += jax.jvp(f, (x, y), (y, x))
         both = {"spec": Spec(), "wrt": (True, True)}
         unused += primitives.ssim_sum_grad_p.bind(x, y, **both)
+        unused += primitives.loss_sum_grad_p.bind(x, y, **both)
         unused += primitives.ssim_map_grad_p.bind(x, y, x, **both)
         return x + y
 
     assert ops_in(jax.jit(function).lower(*pair()).as_text()) == []
 
 
-def test_derivative_of_a_step_in_its_metric():
+@pytest.mark.parametrize("function", [fused_ssim, photometric_loss])
+def test_derivative_of_a_step_in_its_metric(function):
     """Of the op whose gradient remat has dropped; it has its derivative rule still."""
     x, y = pair((1, 1, 12, 13))
-    step = step_of(jax.checkpoint(fused_ssim))
+    step = step_of(jax.checkpoint(function))
     found = jax.jit(jax.grad(lambda weight: step(weight, x, y)[0][1]))(WEIGHT)
-    expected = jax.grad(lambda weight: fused_ssim(weight * x, y))(WEIGHT)
+    expected = jax.grad(lambda weight: function(weight * x, y))(WEIGHT)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from jax import export
 
-from jax_fused_ssim import CUSTOM_CALL_TARGETS, _native, build_info, fused_ssim
+from jax_fused_ssim import (
+    CUSTOM_CALL_TARGETS,
+    _native,
+    build_info,
+    fused_ssim,
+    image_metrics,
+    photometric_loss,
+)
 
 CHECKS = [export.DisabledSafetyCheck.custom_call(t) for t in CUSTOM_CALL_TARGETS]
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -24,7 +31,16 @@ FUNCTIONS = {
     "map": functools.partial(fused_ssim, reduction="none"),
     "vmap": jax.vmap(fused_ssim),
     "gradients": jax.grad(fused_ssim, (0, 1)),
+    "loss": functools.partial(photometric_loss, l2_weight=0.5),
+    "loss per image": functools.partial(
+        photometric_loss, reduction="per_image", padding="valid"
+    ),
+    "loss and gradients": jax.value_and_grad(photometric_loss, (0, 1)),
+    "loss with terms": functools.partial(photometric_loss, return_terms=True),
+    "metrics": functools.partial(image_metrics, padding="valid"),
 }
+# Those whose results have no derivative, or none that is wanted.
+WITHOUT_VJP = ("gradients", "loss and gradients", "loss with terms", "metrics")
 
 
 def exported(function, batch, platforms=PLATFORMS, checks=CHECKS):
@@ -50,7 +66,7 @@ def test_targets_are_those_of_the_handlers():
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_serialised_and_called_again(name, batch):
     function = FUNCTIONS[name]
-    order = 0 if name == "gradients" else 1
+    order = 0 if name in WITHOUT_VJP else 1
     data = exported(function, batch).serialize(vjp_order=order)
     again = export.deserialize(data)
     assert again.platforms == PLATFORMS
@@ -69,17 +85,39 @@ def test_serialised_and_called_again(name, batch):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
-def test_every_dimension_symbolic():
+@pytest.mark.parametrize("name", ["mean", "loss", "loss per image", "metrics"])
+def test_every_dimension_symbolic(name):
     """The pixels under the mean are counted where it is called."""
-    image = jax.ShapeDtypeStruct(export.symbolic_shape("b, c, h, w"), "float32")
-    again = export.export(
-        jax.jit(jax.value_and_grad(fused_ssim)), disabled_checks=CHECKS
-    )(image, image)
+    image = jax.ShapeDtypeStruct(
+        export.symbolic_shape("b, c, h, w", constraints=["h >= 11", "w >= 11"]),
+        "float32",
+    )
+    function = FUNCTIONS[name]
+
+    def value_and_gradients(x, y):
+        if name == "metrics":
+            return function(x, y)
+        value, pull_back = jax.vjp(function, x, y)
+        return value, pull_back(jnp.ones_like(value))
+
+    again = export.export(jax.jit(value_and_gradients), disabled_checks=CHECKS)(
+        image, image
+    )
     x, y = pair()
     for found, expected in zip(
-        again.call(x, y), jax.value_and_grad(fused_ssim)(x, y), strict=True
+        jax.tree.leaves(again.call(x, y)),
+        jax.tree.leaves(value_and_gradients(x, y)),
+        strict=True,
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_results_without_derivative_have_none_to_export():
+    def in_a_list(x, y):
+        return jax.tree.leaves(FUNCTIONS["loss with terms"](x, y))
+
+    with pytest.raises(TypeError, match="terms of photometric_loss"):
+        exported(in_a_list, 4).serialize(vjp_order=1)
 
 
 def test_kernels_where_there_are_and_plain_jax_elsewhere():

@@ -20,8 +20,14 @@ ATTRIBUTES = {
     "k1": np.float64(0.01),
     "k2": np.float64(0.03),
     "scale": np.float64(1),
+    "error_scale": np.float64(0.5),
+    "ssim_weight": np.float64(0.2),
+    "l1_weight": np.float64(0.8),
+    "l2_weight": np.float64(0.1),
     "pad_y": np.bool_(True),
     "pad_x": np.bool_(True),
+    "crop_y": np.bool_(True),
+    "crop_x": np.bool_(False),
     "channels_last": np.bool_(False),
 }
 
@@ -32,12 +38,13 @@ def array(shape, dtype="float32"):
 
 IMAGE = array(SHAPE)
 SUMS = array(PLANES)
+ERRORS = array((*PLANES, 2))
 WORDS = array((*PLANES, SCRATCH_WORDS), "uint32")
 # Name: operands, results; of a gradient the first alone.
 OPS = {
     op.name: (
         [IMAGE] * (2 + op.cotangent),
-        [SUMS] * op.sums + [IMAGE] * op.images + [WORDS],
+        [SUMS] * op.sums + [ERRORS] * op.errors + [IMAGE] * op.images + [WORDS],
     )
     for op in ops_table.OPS.values()
     if op.wrt in (None, ops_table.FIRST)
@@ -73,14 +80,19 @@ def test_buffers_that_fit(op):
     found = call(op, operands, results, data_range=np.float64(100))
     x, y = (100 * images.noise(SHAPE, seed).astype(np.float32) for seed in (0, 1))
     expected = reference.ssim_map(x, y, data_range=100)
-    if op.startswith("ssim_sum"):
+    if "_sum" in op:
         np.testing.assert_allclose(
             found[0], (1 - expected).sum((-2, -1)).astype(float), rtol=1e-5
         )
-    elif op == "ssim_map":
+    if op.startswith("loss_sum"):
+        errors = np.stack(reference.errors(x, y, data_range=100), -1)
+        np.testing.assert_allclose(
+            found[1], 0.5 * errors.sum((-3, -2)).astype(float), rtol=1e-6
+        )
+    if op == "ssim_map":
         np.testing.assert_allclose(found[0], expected.astype(float), atol=1e-5)
-    else:
-        assert np.isfinite(found[0]).all()
+    if op.endswith("grad"):
+        assert np.isfinite(found[-2]).all()
 
 
 @every_op
@@ -106,12 +118,24 @@ def test_too_few_results(op):
 
 @every_op
 @pytest.mark.parametrize("index", [0, 1])
-@pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "complex64", "bool"])
+@pytest.mark.parametrize("dtype", ["int32", "int8", "float16", "complex64", "bool"])
 def test_dtype_of_an_image(op, index, dtype):
     operands, results = OPS[op]
     operands = [*operands]
     operands[index] = array(SHAPE, dtype)
     refused(op, operands, results, "images must have one dtype")
+
+
+@every_op
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_integers_without_a_kernel_or_a_gradient(op, dtype):
+    operands, results = OPS[op]
+    operands = [array(SHAPE, dtype), *operands[1:]]
+    if op == "loss_sum":
+        call(op, operands, results)
+    else:
+        message = "have no gradient" if op == "loss_sum_grad" else "have one dtype"
+        refused(op, operands, results, message)
 
 
 @every_op
@@ -171,7 +195,29 @@ def test_results(op, index, wrong):
     refused(op, operands, results, r"must be dtype \d+ of shape|do not fit")
 
 
-@pytest.mark.parametrize("op", ["ssim_sum_grad", "ssim_map_grad"])
+with_gradients = pytest.mark.parametrize(
+    "op", ["ssim_sum_grad", "loss_sum_grad", "ssim_map_grad"]
+)
+
+
+@with_gradients
+@pytest.mark.parametrize(
+    ("dtype", "right", "wrong"),
+    [
+        ("float16", "float32", "float16"),
+        ("bfloat16", "bfloat16", "float32"),
+        ("float32", "float32", "bfloat16"),
+    ],
+)
+def test_dtype_of_a_gradient(op, dtype, right, wrong):
+    operands, results = OPS[op]
+    operands = [array(SHAPE, dtype) for _ in operands]
+    *others, _, scratch = results
+    call(op, operands, [*others, array(SHAPE, right), scratch])
+    refused(op, operands, [*others, array(SHAPE, wrong), scratch], "gradient must be")
+
+
+@with_gradients
 @pytest.mark.parametrize("shape", [(2, 3, 16, 17), (1, 3, 16, 18), (16, 18)], ids=str)
 def test_second_gradient(op, shape):
     operands, results = OPS[op]

@@ -46,7 +46,14 @@ def test_types_carry_the_sharding(results, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("batch", 1), ("replicated target", 1), ("per image", 0)]
+    ("name", "count"),
+    [
+        ("batch", 1),
+        ("replicated target", 1),
+        ("per image", 0),
+        ("loss", 1),
+        ("metrics", 0),
+    ],
 )
 def test_reductions_under_explicit_axes(results, name, count):
     assert results["explicit"][name]["all-reduce"] == count

@@ -15,7 +15,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
-from jax_fused_ssim import fused_ssim, sharded
+from jax_fused_ssim import fused_ssim, image_metrics, photometric_loss, sharded
 
 SHAPE = (2, 3, 12, 13)
 
@@ -101,6 +101,15 @@ every_dtype = pytest.mark.parametrize(
     ],
 )
 every_reduction = pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
+FUNCTIONS = {
+    "mean": fused_ssim,
+    "per_image": functools.partial(fused_ssim, reduction="per_image"),
+    "none": functools.partial(fused_ssim, reduction="none"),
+    "loss": functools.partial(photometric_loss, l2_weight=0.5),
+    "loss per image, valid": functools.partial(
+        photometric_loss, l2_weight=0.5, reduction="per_image", padding="valid"
+    ),
+}
 
 
 def pair(dtype):
@@ -108,21 +117,34 @@ def pair(dtype):
 
 
 @every_dtype
-@every_reduction
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if "," in n else n for n in FUNCTIONS],
+)
 @pytest.mark.parametrize("implementation", ["fused", "xla"])
-def test_programs_are_those_of_standard_promotion(
-    reduction, implementation, dtype, x64
-):
-    function = functools.partial(
-        fused_ssim, reduction=reduction, implementation=implementation
-    )
+def test_programs_are_those_of_standard_promotion(name, implementation, dtype, x64):
+    function = functools.partial(FUNCTIONS[name], implementation=implementation)
     with jax.enable_x64(x64):
         x, y = pair(dtype)
-        for name, use in USES.items():
+        for use_name, use in USES.items():
             expected = jax.jit(use(function)).lower(x, y).as_text()
             with strict():
                 found = jax.jit(use(function)).lower(x, y).as_text()
-            assert found == expected, name
+            assert found == expected, use_name
+
+
+@every_dtype
+def test_terms_and_metrics(dtype, x64):
+    def everything(x, y):
+        return photometric_loss(x, y, return_terms=True), image_metrics(x, y)
+
+    with jax.enable_x64(x64):
+        expected = everything(*pair(dtype))
+        with strict():
+            found = everything(*pair(dtype))
+    for f, e in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert f.dtype == e.dtype
+        np.testing.assert_array_equal(f, e)
 
 
 @every_dtype

@@ -8,7 +8,7 @@ import pytest
 import reference
 from ops_table import OPS, every_op
 
-from jax_fused_ssim import fused_ssim
+from jax_fused_ssim import fused_ssim, photometric_loss
 from jax_fused_ssim.spec import Spec
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -29,16 +29,20 @@ def photograph(dtype, data_format):
 
 
 def results(x, y, **options):
-    """The mean, the map, and the gradients of both in both images."""
+    """The mean SSIM, a loss, the map, and the gradients of all in both images."""
 
     def cubed(x, y):
         return (fused_ssim(x, y, reduction="none", **options) ** 3).sum()
 
+    def loss(x, y):
+        return photometric_loss(x, y, l2_weight=0.5, **options)
+
     mean, grads = jax.value_and_grad(lambda x, y: fused_ssim(x, y, **options), (0, 1))(
         x, y
     )
+    value, loss_grads = jax.value_and_grad(loss, (0, 1))(x, y)
     full = fused_ssim(x, y, reduction="none", **options)
-    return mean, full, grads, jax.grad(cubed, (0, 1))(x, y)
+    return mean, value, full, (*grads, *jax.grad(cubed, (0, 1))(x, y), *loss_grads)
 
 
 @every_dtype
@@ -55,7 +59,7 @@ def test_identical_images(content, padding, implementation, data_format, dtype):
         x = {"photograph": x, "black": 0 * x, "white": 0 * x + 1, "large": 100 * x}[
             content
         ]
-        mean, full, grads, map_grads = results(
+        mean, loss, full, grads = results(
             x,
             x,
             padding=padding,
@@ -63,8 +67,9 @@ def test_identical_images(content, padding, implementation, data_format, dtype):
             implementation=implementation,
         )
         assert mean == 1
+        assert loss == 0
         assert (full == 1).all()
-        for grad in (*grads, *map_grads):
+        for grad in grads:
             assert (grad == 0).all()
 
 
@@ -82,10 +87,11 @@ def test_bounds(padding, implementation, dtype):
         for a in (photo, noise, checks, 1e4 * photo):
             for b in rivals:
                 x, y = jnp.asarray(a, dtype), jnp.asarray(b, dtype)
-                mean, full, grads, _ = results(
+                mean, loss, full, grads = results(
                     x, y, padding=padding, implementation=implementation
                 )
                 assert -1 <= mean <= 1
+                assert loss >= 0
                 assert (jnp.abs(full) <= 1).all()
                 assert all(jnp.isfinite(g).all() for g in grads)
 
@@ -121,14 +127,14 @@ def test_not_a_number_stays_local(
     def run(x, y):
         if data_format == "NHWC":
             x, y = np.moveaxis(x, 1, -1), np.moveaxis(y, 1, -1)
-        _, full, grads, map_grads = results(
+        _, _, full, grads = results(
             jnp.asarray(x, dtype),
             jnp.asarray(y, dtype),
             padding=padding,
             data_format=data_format,
             implementation=implementation,
         )
-        arrays = [np.asarray(a) for a in (full, *grads, *map_grads)]
+        arrays = [np.asarray(a) for a in (full, *grads)]
         return [np.moveaxis(a, -1, 1) if data_format == "NHWC" else a for a in arrays]
 
     radius = reference.RADIUS
@@ -189,7 +195,12 @@ def test_bitwise_repeatable(shape, data_format, dtype):
 def test_independent_of_the_batch(data_format, dtype, op):
     """An image alone, and among others, gives the same bits; its sums too."""
     x, y = (jnp.asarray(images.noise((7, 3, 130, 61), s), dtype) for s in (1, 2))
-    spec = Spec(channels_last=data_format == "NHWC", implementation="fused")
+    spec = Spec(
+        channels_last=data_format == "NHWC",
+        l1_weight=0.8,
+        l2_weight=0.1,
+        implementation="fused",
+    )
     cotangent = jnp.asarray(images.noise(x.shape, 3), dtype)
 
     batch = OPS[op](x, y, cotangent, spec)

@@ -2,6 +2,7 @@
 buffers, under its debugging switches, from many threads."""
 
 import concurrent.futures
+import functools
 import json
 import os
 import subprocess
@@ -16,7 +17,12 @@ import numpy as np
 import pytest
 from jax import export
 
-from jax_fused_ssim import CUSTOM_CALL_TARGETS, fused_ssim
+from jax_fused_ssim import (
+    CUSTOM_CALL_TARGETS,
+    fused_ssim,
+    image_metrics,
+    photometric_loss,
+)
 
 PROGRAM = Path(__file__).with_name("cache_program.py")
 SHAPE = (2, 3, 24, 31)
@@ -38,21 +44,31 @@ def test_ahead_of_time():
         compiled(x[:1], y[:1])
 
 
+FUNCTIONS = {
+    "mean": fused_ssim,
+    "per_image": functools.partial(fused_ssim, reduction="per_image"),
+    "none": functools.partial(fused_ssim, reduction="none"),
+    "loss": photometric_loss,
+    "loss and terms": functools.partial(photometric_loss, return_terms=True),
+    "metrics": image_metrics,
+}
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
-def test_eval_shape(reduction, dtype):
+@every_function
+def test_eval_shape(name, dtype):
     """Promises what is then returned, and runs nothing."""
     with jax.enable_x64(dtype == "float64"):
 
         def function(x, y):
-            return jax.vjp(lambda x: fused_ssim(x, y, "valid", reduction=reduction), x)[
-                0
-            ]
+            return jax.vjp(lambda x: FUNCTIONS[name](x, y, padding="valid"), x)[0]
 
         x, y = pair(dtype=dtype)
         image = jax.ShapeDtypeStruct(x.shape, x.dtype)
         promised, returned = jax.eval_shape(function, image, image), function(x, y)
-        assert (promised.shape, promised.dtype) == (returned.shape, returned.dtype)
+        for a, b in zip(*map(jax.tree.leaves, (promised, returned)), strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
 
 
 @pytest.mark.slow
@@ -99,37 +115,36 @@ def test_donation():
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-def test_debug_nans():
+@pytest.mark.parametrize("ssim", [fused_ssim, photometric_loss])
+def test_debug_nans(ssim):
     x, y = pair()
-    gradients = jax.value_and_grad(fused_ssim, (0, 1))
+    gradients = jax.value_and_grad(ssim, (0, 1))
     with jax.debug_nans(True):
         for a, b in ((x, y), (x, x), (0 * x, 0 * x)):
             jax.block_until_ready((gradients(a, b), jax.jit(gradients)(a, b)))
         with jax.debug_nans(False):
             bad = x.at[0, 0, 0, 0].set(jnp.nan)
-        for function in (fused_ssim, jax.grad(fused_ssim), jax.jit(gradients)):
+        for function in (ssim, jax.grad(ssim), jax.jit(gradients)):
             with pytest.raises(FloatingPointError, match="nan"):
                 function(bad, y)
 
 
-def test_disable_jit():
+@pytest.mark.parametrize("function", [fused_ssim, photometric_loss])
+def test_disable_jit(function):
     x, y = pair()
-    expected = jax.jit(jax.value_and_grad(fused_ssim))(x, y)
+    expected = jax.jit(jax.value_and_grad(function))(x, y)
     with jax.disable_jit():
-        found = jax.value_and_grad(fused_ssim)(x, y)
+        found = jax.value_and_grad(function)(x, y)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-7)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
-def test_transfer_guard(reduction):
+@every_function
+def test_transfer_guard(name):
     """Nothing goes between host and device, outside jit too. (The seed of `jax.grad`
     outside jit is a transfer of JAX's own.)"""
     x, y = pair()
-
-    def function(x, y):
-        return fused_ssim(x, y, reduction=reduction)
-
+    function = FUNCTIONS[name]
     with jax.transfer_guard("disallow"):
         jax.block_until_ready(function(x, y))
         jax.block_until_ready(jax.jit(function)(x, y))

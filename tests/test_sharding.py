@@ -32,7 +32,14 @@ def test_leading_dimensions_are_not_gathered(results, case):
 
 @pytest.mark.parametrize(
     ("case", "count"),
-    [("batch", 1), ("batch, value", 1), ("two axes in one", 1), ("per image", 0)],
+    [
+        ("batch", 1),
+        ("batch, value", 1),
+        ("two axes in one", 1),
+        ("per image", 0),
+        ("loss", 1),
+        ("metrics", 0),
+    ],
 )
 def test_mean_needs_one_all_reduce(results, case, count):
     assert results[case]["all-reduce"] == count
@@ -44,6 +51,7 @@ def test_mean_needs_one_all_reduce(results, case, count):
         ("batch", [[], [2, 4, 32, 40], [2, 4, 32, 40]]),
         ("two axes", [[], [2, 2, 32, 40], [2, 2, 32, 40]]),
         ("per image", [[2]]),
+        ("loss", [[], [2, 4, 32, 40], [2, 4, 32, 40]]),
     ],
 )
 def test_gradients_are_sharded_as_their_images(results, case, shards):

@@ -1,4 +1,4 @@
-"""Every transformation of JAX on the public function and on every op.
+"""Every transformation of JAX on the public functions and on every op.
 
 What a transformation gives is compared with a Python loop, with the plain JAX
 implementation in float64, or with finite differences.
@@ -15,13 +15,22 @@ import pytest
 from jax.test_util import check_grads
 from ops_table import OPS, every_op
 
-from jax_fused_ssim import fused_ssim, xla
+from jax_fused_ssim import fused_ssim, photometric_loss, xla
 from jax_fused_ssim.spec import Spec
 
 SHAPE = (2, 13, 14)  # of one image, channels first
+FACTORS = {
+    "scale": 0.5,
+    "error_scale": 0.25,
+    "ssim_weight": 0.8,
+    "l1_weight": 0.3,
+    "l2_weight": 0.6,
+}
 SPECS = {
-    "first": Spec(padding=(True, True), scale=0.5),
-    "last": Spec(padding=(True, False), scale=0.5, channels_last=True),
+    "first": Spec(padding=(True, True), **FACTORS),
+    "last": Spec(
+        padding=(True, False), crop=(True, True), channels_last=True, **FACTORS
+    ),
 }
 
 
@@ -114,9 +123,11 @@ def test_nested_vmap(op, axes):
     assert_same(found, expected, 0)
 
 
-def test_unmapped_image_is_not_copied():
+@pytest.mark.parametrize("function", [fused_ssim, photometric_loss])
+@pytest.mark.parametrize("use", [lambda f: f, jax.grad], ids=["value", "gradient"])
+def test_unmapped_image_is_not_copied(use, function):
     x, y = pair(4, *SHAPE)
-    text = jax.jit(jax.vmap(fused_ssim, (0, None))).lower(x, y[0]).as_text()
+    text = jax.jit(jax.vmap(use(function), (0, None))).lower(x, y[0]).as_text()
     call = next(line for line in text.splitlines() if "custom_call" in line)
     assert "(tensor<4x2x13x14xf32>, tensor<1x2x13x14xf32>)" in call
 
@@ -130,14 +141,24 @@ def test_out_axes_and_axis_name():
     assert_same(mean(x, y)[0], fused_ssim(x, y))
 
 
-# The public function with every reduction, as a scalar that weighs all its results.
-def _weighted(x, y, reduction, **options):
-    result = fused_ssim(x, y, reduction=reduction, **options)
+_loss = functools.partial(photometric_loss, l2_weight=0.5)
+FUNCTIONS = {
+    "mean": fused_ssim,
+    "per_image": functools.partial(fused_ssim, reduction="per_image"),
+    "none": functools.partial(fused_ssim, reduction="none"),
+    "loss": _loss,
+    "loss_per_image": functools.partial(_loss, reduction="per_image"),
+}
+
+
+def _weighted(x, y, function, **options):
+    """A public function as a scalar that weighs all its results."""
+    result = FUNCTIONS[function](x, y, **options)
     weights = jnp.cos(jnp.arange(result.size, dtype=result.dtype)).reshape(result.shape)
     return jnp.sum(weights * result)
 
 
-every_reduction = pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
+every_function = pytest.mark.parametrize("function", FUNCTIONS)
 # Of those alone the kernels are tested by op.
 every_argnums = pytest.mark.parametrize(
     "argnums", [*(pytest.param(i, marks=pytest.mark.slow) for i in (0, 1)), (0, 1)]
@@ -154,7 +175,7 @@ def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding)
     """Plain JAX differentiated by JAX, without any rule of ours."""
     options = {"padding": padding, "data_format": data_format}
     x, y = pair(2, 13, 14, 15)
-    function = functools.partial(_weighted, reduction=reduction, **options)
+    function = functools.partial(_weighted, function=reduction, **options)
     found = jax.jit(jax.grad(function, argnums))(x, y)
 
     def plain(x, y):
@@ -173,62 +194,62 @@ def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding)
 
 
 @pytest.mark.slow
-@every_reduction
+@every_function
 @pytest.mark.parametrize("implementation", ["fused", "xla"])
-def test_finite_differences(reduction, implementation):
+def test_finite_differences(function, implementation):
     """First and second derivatives, forward and reverse, in both images."""
     with jax.enable_x64(True):
         x, y = pair(1, 2, 12, 11, dtype=np.float64)
-        function = functools.partial(
-            _weighted, reduction=reduction, implementation=implementation
+        weighted = functools.partial(
+            _weighted, function=function, implementation=implementation
         )
-        check_grads(function, (x, y), order=1, atol=1e-7, rtol=1e-7, eps=1e-5)
-        check_grads(function, (x, y), order=2, atol=1e-5, rtol=1e-5, eps=1e-5)
+        check_grads(weighted, (x, y), order=1, atol=1e-7, rtol=1e-7, eps=1e-5)
+        check_grads(weighted, (x, y), order=2, atol=1e-5, rtol=1e-5, eps=1e-5)
 
 
-@every_reduction
+@every_function
 @every_argnums
 @pytest.mark.parametrize("in_axes", [(0, 0), (0, None), (None, 0)], ids=str)
-def test_vmap_of_gradient_and_gradient_of_vmap(reduction, argnums, in_axes):
+def test_vmap_of_gradient_and_gradient_of_vmap(function, argnums, in_axes):
     x, y = (
         a[0] if d is None else a
         for a, d in zip(pair(3, 2, *SHAPE), in_axes, strict=True)
     )
-    function = functools.partial(_weighted, reduction=reduction)
-    gradient = jax.grad(function, argnums)
+    weighted = functools.partial(_weighted, function=function)
+    gradient = jax.grad(weighted, argnums)
     assert_same(jax.vmap(gradient, in_axes)(x, y), loop(gradient, in_axes, x, y))
 
     def total(mapped):
-        return lambda a, b: mapped(function, in_axes, a, b).sum()
+        return lambda a, b: mapped(weighted, in_axes, a, b).sum()
 
     by_vmap = total(lambda f, axes, a, b: jax.vmap(f, axes)(a, b))
     found = jax.grad(by_vmap, argnums)(x, y)
     assert_same(found, jax.grad(total(loop), argnums)(x, y))
 
 
-@every_reduction
-def test_remat_scan_and_linearize(reduction):
+@every_function
+def test_remat_scan_and_linearize(function):
     x, y = pair(3, 2, *SHAPE)
-    function = functools.partial(_weighted, reduction=reduction)
-    expected = jax.grad(lambda x: sum(function(a, y[0]) for a in x))(x)
+    weighted = functools.partial(_weighted, function=function)
+    expected = jax.grad(lambda x: sum(weighted(a, y[0]) for a in x))(x)
 
     def by_scan(x, body):
         return jax.lax.scan(lambda c, a: (c + body(a, y[0]), None), 0.0, x)[0]
 
-    assert_same(jax.grad(by_scan)(x, function), expected)
+    assert_same(jax.grad(by_scan)(x, weighted), expected)
     assert_same(
-        jax.jit(jax.grad(by_scan), static_argnums=1)(x, jax.checkpoint(function)),
+        jax.jit(jax.grad(by_scan), static_argnums=1)(x, jax.checkpoint(weighted)),
         expected,
     )
-    _, linear = jax.linearize(lambda a: function(a, y[0]), x[0])
+    _, linear = jax.linearize(lambda a: weighted(a, y[0]), x[0])
     assert_same(linear(x[1]), jnp.vdot(expected[0], x[1]), 2e-5)
 
 
-@every_reduction
-def test_forward_mode(reduction):
+@every_function
+def test_forward_mode(function):
     x, y = pair(2, *SHAPE)
     tx, ty = (jnp.asarray(images.noise(x.shape, s), jnp.float32) for s in (8, 9))
-    function = functools.partial(fused_ssim, reduction=reduction)
+    function = FUNCTIONS[function]
     primal, tangent = jax.jvp(function, (x, y), (tx, ty))
     assert_same(primal, function(x, y), 0)
     with jax.enable_x64(True):
@@ -246,15 +267,15 @@ def test_forward_mode(reduction):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_hessian(reduction):
-    function = functools.partial(_weighted, reduction=reduction)
+@pytest.mark.parametrize("function", ["mean", "none", "loss"])
+def test_hessian(function):
+    weighted = functools.partial(_weighted, function=function)
     with jax.enable_x64(True):
         x, y = pair(1, 3, 4, dtype=np.float64)
-        hessian = jax.hessian(function)(x, y).reshape(12, 12)
+        hessian = jax.hessian(weighted)(x, y).reshape(12, 12)
         np.testing.assert_allclose(hessian, hessian.T, atol=1e-12)
         step = 1e-6
-        gradient = jax.grad(function)
+        gradient = jax.grad(weighted)
         for i in range(12):
             e = jnp.zeros(12).at[i].set(step).reshape(x.shape)
             column = (gradient(x + e, y) - gradient(x - e, y)) / (2 * step)
@@ -273,7 +294,7 @@ HESSIAN_VECTOR = {
 }
 
 
-@every_reduction
+@every_function
 @pytest.mark.parametrize(
     "way",
     [
@@ -282,18 +303,16 @@ HESSIAN_VECTOR = {
         pytest.param("reverse over forward", marks=pytest.mark.slow),
     ],
 )
-def test_hessian_vector_product_in_float32(way, reduction):
+def test_hessian_vector_product_in_float32(way, function):
     """Against finite differences of the gradient in float64."""
     x, y = pair(2, *SHAPE)
     v = jnp.asarray(images.noise(x.shape, 7) - 0.5, jnp.float32)
 
     def gradient(x, y):
-        return jax.grad(functools.partial(_weighted, reduction=reduction))(x, y)
+        return jax.grad(functools.partial(_weighted, function=function))(x, y)
 
     found = jax.jit(
-        lambda x, v: HESSIAN_VECTOR[way](
-            lambda x: _weighted(x, y, reduction=reduction), x, v
-        )
+        lambda x, v: HESSIAN_VECTOR[way](lambda x: _weighted(x, y, function), x, v)
     )(x, v)
     with jax.enable_x64(True):
         x, y, v = (a.astype("float64") for a in (x, y, v))
@@ -306,13 +325,14 @@ def test_hessian_vector_product_in_float32(way, reduction):
 
 
 @pytest.mark.parametrize(
-    ("reduction", "op"), [("mean", "ssim_sum_grad"), ("none", "ssim_map_grad")]
+    ("function", "op"),
+    [("mean", "ssim_sum_grad"), ("none", "ssim_map_grad"), ("loss", "loss_sum_grad")],
 )
-def test_gradient_under_forward_mode_is_the_kernel(reduction, op):
+def test_gradient_under_forward_mode_is_the_kernel(function, op):
     x, y = pair(2, *SHAPE)
 
     def both(x, v):
-        gradient = jax.grad(lambda x: _weighted(x, y, reduction=reduction))
+        gradient = jax.grad(lambda x: _weighted(x, y, function))
         return jax.jvp(gradient, (x,), (v,))
 
     text = jax.jit(both).lower(x, x).as_text()

@@ -7,11 +7,26 @@ from typing import Literal, assert_type
 import numpy as np
 from jax import Array
 
-from jax_fused_ssim import CUSTOM_CALL_TARGETS, build_info, fused_ssim, sharded
+from jax_fused_ssim import (
+    CUSTOM_CALL_TARGETS,
+    ImageMetrics,
+    PhotometricTerms,
+    build_info,
+    fused_ssim,
+    image_metrics,
+    photometric_loss,
+    sharded,
+)
 
 
 def loss(restored: Array, target: Array) -> Array:
     return 1 - fused_ssim(restored, target)
+
+
+def mixed_loss(rendered: Array, photograph: Array) -> tuple[Array, PhotometricTerms]:
+    return photometric_loss(
+        rendered, photograph, ssim_weight=0.15, l2_weight=0.1, return_terms=True
+    )
 
 
 def of_rows(
@@ -45,6 +60,33 @@ def results(images: Array) -> None:
     assert_type(fused_ssim(images, images, data_range=photograph.max()), Array)
 
 
+def losses(images: Array) -> None:
+    assert_type(photometric_loss(images, images), Array)
+    assert_type(photometric_loss(images, images, return_terms=False), Array)
+    assert_type(
+        photometric_loss(
+            images,
+            images,
+            ssim_weight=np.float32(0.2),
+            l1_weight=None,
+            error_region="map",
+            reduction="per_image",
+            padding="valid",
+            data_format="NHWC",
+            data_range=255,
+            k1=0.02,
+            k2=0.05,
+            implementation="xla",
+        ),
+        Array,
+    )
+    _, terms = mixed_loss(images, images)
+    assert_type(terms.l1, Array)
+    metrics = image_metrics(images, np.zeros((3, 32, 32)), padding="valid")
+    assert_type(metrics, ImageMetrics)
+    assert_type(metrics.psnr, Array)
+
+
 def mistakes(images: Array) -> None:
     """What is ignored must be an error, or the ignoring of it is one."""
     fused_ssim(images, images, "reflect")  # pyright: ignore[reportArgumentType]
@@ -52,6 +94,11 @@ def mistakes(images: Array) -> None:
     fused_ssim(images, images, "same", True, "NHWC")  # pyright: ignore[reportCallIssue]
     fused_ssim("image.png", images)  # pyright: ignore[reportArgumentType]
     sharded.fused_ssim(images, images, data_range="1")  # pyright: ignore[reportArgumentType]
+    photometric_loss(images, images, reduction="none")  # pyright: ignore[reportArgumentType]
+    photometric_loss(images, images, "valid")  # pyright: ignore[reportCallIssue]
+    pair = photometric_loss(images, images, return_terms=True)
+    assert_type(pair, Array)  # pyright: ignore[reportAssertTypeFailure]
+    image_metrics(images, images, error_region="all")  # pyright: ignore[reportArgumentType]
 
 
 assert_type(CUSTOM_CALL_TARGETS, tuple[str, ...])

@@ -1,0 +1,61 @@
+"""Means of |d| and d^2 in plain JAX, where no kernel counts them with the SSIM."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jax_fused_ssim import xla
+from jax_fused_ssim.integer import image_dtype, pixels
+from jax_fused_ssim.mean import Mean, Means
+from jax_fused_ssim.spec import Spec, compute_dtype
+from jax_fused_ssim.sums import split_sum_of_any
+
+
+def error_means(x: Array, y: Array, mean: Mean) -> tuple[Array, Array]:
+    """The means of |d| and of d^2, d = (x - y) / data_range, over whole images.
+
+    Args:
+      x: [..., C, H, W], or [..., H, W, C]; with `mean.cut` the block of this device.
+      y: of the shape and the dtype of x.
+      mean: what is static.
+
+    Returns:
+      Two scalars, or two arrays of the leading shape. The derivative of |d| at 0 is 0.
+    """
+    d = difference(x, y, mean.spec)
+    ndim = 3 if mean.per_image else x.ndim
+    count = math.prod(x.shape[-ndim:])
+    count *= math.prod(jax.lax.axis_size(name) for _, name, _ in mean.cut)
+    l1, l2 = (
+        sum_of_last(e, ndim, mean.mesh_axes) / jnp.asarray(count, d.dtype)
+        for e in (xla.absolute(d), d * d)
+    )
+    return l1, l2
+
+
+def difference(x: Array, y: Array, spec: Spec) -> Array:
+    """d, in float32, or float64 for float64 images."""
+    dtype = compute_dtype(image_dtype(x, y))
+    x, y = (pixels(a, spec, dtype) for a in (x, y))
+    return (x - y) * np.asarray(1 / spec.data_range, dtype)
+
+
+def loss_of_means(means: Means, spec: Spec) -> tuple[Array, Means]:
+    """The means times their weights in the spec, added up, and the means."""
+    weights = Means(spec.l1_weight, spec.l2_weight, spec.ssim_weight)
+    # A mean without weight may be infinite.
+    terms = [w * m for w, m in zip(weights, means, strict=True) if w != 0]
+    return sum(terms, jnp.zeros_like(means.dissimilarity)), means
+
+
+def sum_of_last(a: Array, ndim: int, mesh_axes: Sequence[Any] = ()) -> Array:
+    """`split_sum_of_any` over the last dimensions, the last one first: what is left to
+    sum over gets small at once."""
+    for left in reversed(range(ndim)):
+        a = split_sum_of_any(a, (-1,), () if left else mesh_axes)
+    return a

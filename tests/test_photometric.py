@@ -1,0 +1,544 @@
+"""`photometric_loss`: value, terms and gradients against the published formula in
+extended precision and against other libraries, for usual pixels and unusual ones.
+
+Each of its ops is in test_accuracy.py too, its transformations are in
+test_transforms.py.
+"""
+
+import functools
+
+import dm_pix
+import images
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from images import noise_pair
+
+from jax_fused_ssim import PhotometricTerms, fused_ssim, photometric_loss
+
+REAL = reference.REAL
+PADDED = {"same": (True, True), "valid": (False, False)}
+WEIGHTS = {"ssim_weight": 0.3, "l1_weight": 0.6, "l2_weight": 0.5}
+
+slow = pytest.mark.slow
+every_implementation = pytest.mark.parametrize(
+    "implementation", ["fused", pytest.param("xla", marks=slow)]
+)
+every_dtype = pytest.mark.parametrize(
+    "dtype", ["float16", "bfloat16", "float32", "float64"]
+)
+every_format = pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+# With padding "same" both are the image.
+REGIONS = [("same", "image"), ("valid", "image"), ("valid", "map")]
+every_region = pytest.mark.parametrize(("padding", "error_region"), REGIONS)
+
+
+class Exact:
+    """What is right for images [..., C, H, W]: losses and terms of every image, and the
+    gradients of the sum of all losses."""
+
+    def __init__(
+        self,
+        x,
+        y,
+        *,
+        padding="same",
+        error_region="image",
+        data_range=1.0,
+        ssim_weight=0.2,
+        l1_weight=None,
+        l2_weight=0.0,
+    ):
+        l1_weight = 1 - ssim_weight if l1_weight is None else l1_weight
+        crop = [error_region == "map" and not p for p in PADDED[padding]]
+        options = {"padding": PADDED[padding], "data_range": data_range}
+        ssim = reference.ssim_map(x, y, **options)
+        l1, l2 = reference.errors(x, y, crop, data_range)
+        each = (-3, -2, -1)
+        self.terms = PhotometricTerms(*[a.mean(each) for a in (l1, l2, ssim)])
+        self.losses = (
+            l1_weight * self.terms.l1
+            + l2_weight * self.terms.l2
+            + ssim_weight * (1 - self.terms.ssim)
+        )
+        of_ssim, of_errors = (1 / REAL(np.prod(a.shape[-3:])) for a in (ssim, l1))
+        cotangent = np.full(ssim.shape, -ssim_weight * of_ssim)
+        weights = (l1_weight * of_errors, l2_weight * of_errors)
+        self.gradients = [
+            reference.gradient(*pair, cotangent, **options)
+            + reference.error_gradient(*pair, *weights, crop, data_range)
+            for pair in ((x, y), (y, x))
+        ]
+
+
+def relative(found, exact, half_ulp=0.0):
+    """The relative error (L2) before the rounding of the result."""
+    error = np.abs(np.asarray(found).astype(REAL) - exact)
+    error = np.maximum(error - half_ulp * np.abs(exact), 0)
+    return float(np.linalg.norm(error) / np.linalg.norm(exact))
+
+
+def photographs():
+    """Two pieces of one, and the same with noise."""
+    x = np.stack(
+        [images.photograph("chelsea")[:, k : k + 56, k : k + 73] for k in (9, 99)]
+    )
+    return x, images.noisy(x)
+
+
+PAIRS = {
+    "noise": lambda: noise_pair((2, 3, 41, 53), "float64"),
+    "photographs": photographs,
+}
+
+
+@functools.cache
+def exact_of_pair(name, dtype, **options):
+    """A pair as it is in a dtype, and what is right for it."""
+    x, y = (np.asarray(jnp.asarray(a, dtype)) for a in PAIRS[name]())
+    return x, y, Exact(x.astype(REAL), y.astype(REAL), **options)
+
+
+# By arithmetic: the largest errors of a term, of a loss, which in float32 adds up three
+# products, each rounded, and of a gradient.
+TOLERANCES = {"float32": (5e-8, 1.2e-7, 2e-6), "float64": (1e-13, 1e-13, 1e-11)}
+
+
+@every_implementation
+@every_format
+@every_region
+@every_dtype
+@pytest.mark.parametrize("name", PAIRS)
+def test_value_terms_and_gradients(
+    name, dtype, padding, error_region, data_format, implementation
+):
+    options = {"padding": padding, "error_region": error_region, **WEIGHTS}
+    last, half = data_format == "NHWC", dtype in ("float16", "bfloat16")
+    of_term, of_loss, of_gradient = TOLERANCES["float32" if half else dtype]
+    # Without it, as in training, float16 gradients would have few digits.
+    scale = 2.0**12 if dtype == "float16" else 1.0
+
+    def loss(x, y):
+        value, terms = photometric_loss(
+            x,
+            y,
+            return_terms=True,
+            data_format=data_format,
+            implementation=implementation,
+            **options,
+        )
+        return scale * value, terms
+
+    with jax.enable_x64(dtype == "float64"):
+        x, y, exact = exact_of_pair(name, dtype, **options)
+        x, y = (jnp.asarray(reference.unplanes(a, last)) for a in (x, y))
+        (*results, both), *alone = (
+            jax.jit(jax.value_and_grad(loss, argnums, has_aux=True))(x, y)
+            for argnums in ((0, 1), 0, 1)
+        )
+        without_gradient = loss(x, y)
+    for value, terms in (*results, without_gradient):
+        assert abs(REAL(value) / scale - exact.losses.mean()) < of_loss
+        for term, right in zip(terms, exact.terms, strict=True):
+            assert abs(REAL(term) - right.mean()) < of_term
+    gradients = [*both, *(gradient for _, gradient in alone)]
+    half_ulp = float(jnp.finfo(dtype).eps) / 2 if half else 0.0
+    for found, right in zip(gradients, 2 * exact.gradients, strict=True):
+        assert found.dtype == dtype
+        found = reference.planes(np.asarray(found).astype(REAL), last)
+        assert relative(found, scale * right / len(x), half_ulp) < of_gradient
+
+
+@every_implementation
+@every_format
+@every_region
+@pytest.mark.parametrize("leading", [(), (3,), (2, 2)], ids=str)
+def test_per_image(leading, padding, error_region, data_format, implementation):
+    options = {"padding": padding, "error_region": error_region, **WEIGHTS}
+    last = data_format == "NHWC"
+    x, y = noise_pair((*leading, 2, 14, 17))
+    exact = Exact(x, y, **options)
+
+    def loss(x, y):
+        return photometric_loss(
+            x,
+            y,
+            reduction="per_image",
+            return_terms=True,
+            data_format=data_format,
+            implementation=implementation,
+            **options,
+        )
+
+    x, y = (reference.unplanes(a, last) for a in (x, y))
+    losses, pull_back, terms = jax.vjp(loss, x, y, has_aux=True)
+    for found, right in zip(
+        (losses, *terms), (exact.losses, *exact.terms), strict=True
+    ):
+        assert found.shape == leading
+        assert found.dtype == np.float32
+        # Of a few hundred pixels the roundings average out less.
+        np.testing.assert_allclose(found, right.astype(float), rtol=0, atol=2e-7)
+    cotangent = np.cos(np.arange(losses.size, dtype=np.float32)).reshape(leading)
+    for found, right in zip(pull_back(cotangent), exact.gradients, strict=True):
+        found = reference.planes(np.asarray(found), last)
+        assert relative(found, cotangent[..., None, None, None] * right) < 1e-6
+
+
+@every_implementation
+@every_format
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "padding", "error_region"),
+    [
+        (shape, *region)
+        for shape in [(1, 1, 1), (2, 1, 37), (3, 3, 7), (1, 10, 11), (5, 33, 65)]
+        for region in REGIONS
+        if region[0] == "same" or min(shape[-2:]) > 10
+    ]
+    + [((1, 11, 11), *region) for region in REGIONS]
+    + [((2, 12, 300), *region) for region in REGIONS],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:images are read as")
+def test_shapes(shape, padding, error_region, dtype, data_format, implementation):
+    """Odd sides, sides below the window's, one pixel; another data range."""
+    options = {"padding": padding, "error_region": error_region, "data_range": 0.7}
+    options.update(WEIGHTS)
+    last = data_format == "NHWC"
+    x, y = noise_pair(shape, dtype)
+    exact = Exact(x, y, **options)
+    with jax.enable_x64(dtype == "float64"):
+        value, gradients = jax.value_and_grad(
+            functools.partial(
+                photometric_loss,
+                data_format=data_format,
+                implementation=implementation,
+                **options,
+            ),
+            (0, 1),
+        )(*(reference.unplanes(a, last) for a in (x, y)))
+    # Over one pixel no rounding averages out.
+    *_, of_loss, of_gradient = TOLERANCES[dtype]
+    assert abs(REAL(value) - exact.losses) < (of_loss if x.size > 100 else 5 * of_loss)
+    for found, right in zip(gradients, exact.gradients, strict=True):
+        assert relative(reference.planes(np.asarray(found), last), right) < of_gradient
+
+
+@every_implementation
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {},
+        {"ssim_weight": 0},
+        {"ssim_weight": 1},
+        {"l1_weight": 0, "l2_weight": 1},
+        {"ssim_weight": 0.0, "l1_weight": 0.0, "l2_weight": 3.0},
+        {"ssim_weight": 1.7},  # l1_weight is -0.7
+        {"ssim_weight": -0.5, "l1_weight": 0.3, "l2_weight": -2},
+    ],
+    ids=str,
+)
+def test_weights(weights, implementation):
+    x, y = noise_pair((1, 2, 20, 23))
+    exact = Exact(x, y, **weights)
+    value, gradients = jax.value_and_grad(
+        functools.partial(photometric_loss, implementation=implementation, **weights),
+        (0, 1),
+    )(x, y)
+    assert abs(REAL(value) - exact.losses[0]) < 2e-7
+    for found, right in zip(gradients, exact.gradients, strict=True):
+        assert relative(found, right) < 1e-6
+
+
+@every_implementation
+def test_without_any_weight_there_is_no_loss(implementation):
+    value, gradients = jax.value_and_grad(
+        functools.partial(
+            photometric_loss,
+            ssim_weight=0,
+            l1_weight=0,
+            implementation=implementation,
+        ),
+        (0, 1),
+    )(*noise_pair((2, 12, 13)))
+    assert value == 0
+    assert not np.any(gradients)
+
+
+@pytest.mark.parametrize("name", ["ssim_weight", "l1_weight", "l2_weight"])
+@pytest.mark.parametrize(
+    "number",
+    [np.float32(0.25), np.float64(0.25), np.array(0.25), jnp.asarray(0.25)],
+    ids=repr,
+)
+def test_a_weight_in_any_form(number, name):
+    x, y = noise_pair((2, 12, 13))
+    found, expected = (photometric_loss(x, y, **{name: w}) for w in (number, 0.25))
+    assert found == expected
+
+
+@every_implementation
+@pytest.mark.parametrize("data_range", [1, 255, 0.7])
+def test_data_range(data_range, implementation):
+    x, y = (np.float32(data_range) * a for a in noise_pair((2, 3, 20, 23)))
+    exact = Exact(x, y, data_range=data_range, **WEIGHTS)
+    value, gradients = jax.value_and_grad(
+        functools.partial(
+            photometric_loss,
+            data_range=data_range,
+            implementation=implementation,
+            **WEIGHTS,
+        ),
+        (0, 1),
+    )(x, y)
+    assert abs(REAL(value) - exact.losses.mean()) < 2e-7
+    for found, right in zip(gradients, exact.gradients, strict=True):
+        assert relative(found, right / 2) < 1e-6
+
+
+@every_implementation
+@pytest.mark.parametrize("channels", [1, 3])
+def test_as_composed_with_dm_pix(channels, implementation):
+    """0.8 L1 + 0.2 (1 - SSIM) as JAX users write it, differentiated by JAX."""
+    x = np.moveaxis(images.photograph("chelsea")[:channels, 9:65, 9:82], 0, -1)
+    y = images.noisy(x)
+
+    def composed(x, y):
+        return 0.8 * jnp.mean(jnp.abs(x - y)) + 0.2 * (1 - dm_pix.ssim(x, y))
+
+    loss = functools.partial(
+        photometric_loss,
+        padding="valid",
+        data_format="NHWC",
+        implementation=implementation,
+    )
+    with jax.enable_x64(True):
+        expected, found = (
+            jax.jit(jax.value_and_grad(f, (0, 1)))(x, y) for f in (composed, loss)
+        )
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    for a, b in zip(found[1], map(np.asarray, expected[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * abs(b).max())
+
+
+@pytest.mark.parametrize(("padding", "error_region"), REGIONS)
+@every_implementation
+def test_as_composed_with_our_ssim(implementation, padding, error_region):
+    x, y = noise_pair((2, 3, 20, 23), "float64")
+    options = {"padding": padding, "implementation": implementation}
+
+    def composed(x, y):
+        ssim = fused_ssim(x, y, **options)
+        d = x - y if error_region == "image" else (x - y)[..., 5:-5, 5:-5]
+        return 0.3 * (1 - ssim) + 0.6 * jnp.abs(d).mean() + 0.5 * (d**2).mean()
+
+    loss = functools.partial(
+        photometric_loss, error_region=error_region, **options, **WEIGHTS
+    )
+    with jax.enable_x64(True):
+        expected, found = (
+            jax.value_and_grad(f, (0, 1))(x, y) for f in (composed, loss)
+        )
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    for a, b in zip(found[1], map(np.asarray, expected[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * abs(b).max())
+
+
+# ---- Where the images are equal ------------------------------------------------------
+
+
+@every_implementation
+@every_format
+@every_dtype
+@pytest.mark.parametrize("data_range", [1, 255, 0.7])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_identical_images(padding, data_range, dtype, data_format, implementation):
+    """The loss is exactly 0, and so is the gradient: that of |d| at 0 is 0."""
+    image = data_range * images.photograph("chelsea")[:, 40:97, 60:133]
+    image = reference.unplanes(image, data_format == "NHWC")
+    with jax.enable_x64(dtype == "float64"):
+        x = jnp.asarray(image, dtype)
+        (value, terms), gradients = jax.value_and_grad(
+            functools.partial(
+                photometric_loss,
+                padding=padding,
+                data_range=data_range,
+                data_format=data_format,
+                implementation=implementation,
+                return_terms=True,
+                **WEIGHTS,
+            ),
+            (0, 1),
+            has_aux=True,
+        )(x, x)
+    assert value == 0
+    assert terms == (0, 0, 1)
+    for gradient in gradients:
+        assert (gradient == 0).all()
+
+
+@every_implementation
+@every_format
+@every_dtype
+def test_equal_pixels_have_the_gradient_of_ssim_alone(
+    dtype, data_format, implementation
+):
+    """In pictures of which a half is right. JAX's derivative of |d| at 0 is 1."""
+    x = images.photograph("chelsea")[:, 40:97, 60:133]
+    different = images.noise(x.shape) < 0.5
+    y = np.where(different, images.noisy(x), x)
+    x, y, different = (
+        reference.unplanes(a, data_format == "NHWC") for a in (x, y, different)
+    )
+    loss = functools.partial(
+        photometric_loss, data_format=data_format, implementation=implementation
+    )
+    with jax.enable_x64(dtype == "float64"):
+        x, y = (jnp.asarray(a, dtype) for a in (x, y))
+        different = np.asarray(x != y)
+        assert 0.4 < different.mean() < 0.6
+        for argnum in (0, 1):
+            both, ssim = (
+                np.asarray(jax.grad(functools.partial(loss, l1_weight=w), argnum)(x, y))
+                for w in (0.8, 0)
+            )
+            np.testing.assert_array_equal(both[~different], ssim[~different])
+            of_l1 = both.astype(float) - ssim.astype(float)
+            sign = np.sign(np.asarray((x, y)[argnum] - (y, x)[argnum], float))
+            # The difference of two rounded numbers.
+            rounding = float(jnp.finfo(dtype).eps) * abs(ssim).max()
+            np.testing.assert_allclose(
+                of_l1, 0.8 / x.size * sign, rtol=0, atol=float(rounding)
+            )
+
+
+# ---- Values that no image should have ------------------------------------------------
+
+
+@every_implementation
+@every_format
+@pytest.mark.parametrize("reduction", ["mean", "per_image"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+def test_not_a_number(value, reduction, data_format, implementation):
+    """Never finite, and only where it is. (Gradients: test_properties.py.)"""
+    pair = noise_pair((3, 2, 14, 15))
+    for k in (0, 1):
+        dirty = [a.copy() for a in pair]
+        dirty[k][1, 1, 3, 4] = value
+        results = [
+            jax.tree.leaves(
+                photometric_loss(
+                    *(reference.unplanes(a, data_format == "NHWC") for a in images_),
+                    reduction=reduction,
+                    data_format=data_format,
+                    implementation=implementation,
+                    return_terms=True,
+                    **WEIGHTS,
+                )
+            )
+            for images_ in (pair, dirty)
+        ]
+        for clean, found in zip(*results, strict=True):
+            if reduction == "mean":
+                assert not np.isfinite(found)
+            else:
+                assert np.isfinite(found).tolist() == [True, False, True]
+                np.testing.assert_allclose(found[::2], clean[::2], rtol=2e-7)
+
+
+def bright(ranges):
+    """Predictions that miss the target by that many data ranges everywhere."""
+    x, y = noise_pair((1, 2, 96, 131))
+    return np.float32(y + ranges * (x - 0.5)), y
+
+
+def one_bright_pixel(ranges):
+    x, y = noise_pair((1, 2, 96, 131))
+    x[0, 1, 50, 60] = ranges
+    return x, y
+
+
+@every_implementation
+@every_format
+@pytest.mark.parametrize(
+    ("make", "ranges"),
+    [(bright, r) for r in (3, 30, 60, 1e3, 1e4)]
+    + [(one_bright_pixel, r) for r in (30, 255, 700, 1e3, 1e4, 1e6)],
+)
+def test_high_dynamic_range(make, ranges, data_format, implementation):
+    """Errors are right, or infinite beyond the limit that is documented; and gradients
+    are right whatever the value."""
+    x, y = make(ranges)
+    weights = {"ssim_weight": 0.2, "l1_weight": 0.8, "l2_weight": 0.1}
+    exact = Exact(x, y, **weights)
+    last = data_format == "NHWC"
+    (_, terms), gradient = jax.value_and_grad(
+        functools.partial(
+            photometric_loss,
+            data_format=data_format,
+            implementation=implementation,
+            return_terms=True,
+            **weights,
+        ),
+        has_aux=True,
+    )(*(reference.unplanes(a, last) for a in (x, y)))
+    within = float(exact.terms.l2[0] * x.size) < 2**19 and abs(x - y).max() < 256
+    for found, right in zip(terms[:2], exact.terms[:2], strict=True):
+        if within or implementation == "xla" or np.isfinite(found):
+            np.testing.assert_allclose(found, float(right[0]), rtol=1e-6)
+        else:
+            assert found == np.inf
+    assert abs(REAL(terms.ssim) - exact.terms.ssim[0]) < 1e-6
+    gradient = reference.planes(np.asarray(gradient), last)
+    assert relative(gradient, exact.gradients[0]) < 1e-5
+
+
+@every_implementation
+@pytest.mark.parametrize("size", [1e-2, 1e-4, 1e-6])
+def test_small_errors(size, implementation):
+    """Of an image that is nearly right, as at the end of a fit. On a GPU an error is
+    known to half of a quantum of 2^-22 data ranges."""
+    x, y = noise_pair((1, 2, 96, 131))
+    x = np.float32(y + size * (x - 0.5))
+    exact = Exact(x, y).terms
+    _, terms = photometric_loss(x, y, implementation=implementation, return_terms=True)
+    np.testing.assert_allclose(terms.l1, float(exact.l1[0]), rtol=2e-7, atol=2**-23)
+    off = 2**-22 * float(exact.l1[0]) + 2**-46
+    np.testing.assert_allclose(terms.l2, float(exact.l2[0]), rtol=5e-7, atol=off)
+
+
+@every_format
+def test_an_image_alone_and_in_a_batch(data_format):
+    """The same bits, however large the errors of the others are."""
+    x, y = noise_pair((5, 16, 13, 17))  # channels enough for their sum to round
+    x = y + np.float32([1e-3, 0.3, 40, 1, 1e-5])[:, None, None, None] * (x - 0.5)
+    x, y = (reference.unplanes(a, data_format == "NHWC") for a in (x, y))
+    loss = functools.partial(
+        photometric_loss, reduction="per_image", data_format=data_format, **WEIGHTS
+    )
+
+    def everything(x, y):
+        losses, pull_back, terms = jax.vjp(
+            lambda x, y: loss(x, y, return_terms=True), x, y, has_aux=True
+        )
+        return losses, terms, pull_back(jnp.ones_like(losses))
+
+    batch = everything(x, y)
+    for i in range(len(x)):
+        alone = everything(x[i : i + 1], y[i : i + 1])
+        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(batch), strict=True):
+            np.testing.assert_array_equal(a[0], b[i])
+
+
+def test_gradient_of_half_precision_does_not_underflow():
+    """A weight over many pixels is smaller than float16's least number; a scaled loss,
+    as in mixed-precision training, must still see it."""
+    x, y = noise_pair((3, 500, 700), "float16")
+    found = jax.grad(lambda a: 2.0**15 * photometric_loss(a, y))(x)
+    expected = jax.grad(photometric_loss)(x.astype(np.float32), y.astype(np.float32))
+    assert found.dtype == jnp.float16
+    np.testing.assert_allclose(found, 2.0**15 * expected, rtol=1e-3, atol=6e-8)
+    assert np.isfinite(jax.grad(photometric_loss)(x, y)).all()
