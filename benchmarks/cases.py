@@ -24,26 +24,36 @@ SIZES = (
 class Op:
     """An operation, and the least that it takes as it is written down.
 
-    Gradients are those of 1 - SSIM, which is what people train with.
+    Gradients are those of 1 - SSIM, which is what people train with, or of a loss:
+    0.8 mean |x - y| + 0.2 (1 - SSIM).
 
     Attributes:
-      images: images read and written, each one once.
+      images: images read and written, each one once; one of bytes counts as if the
+        others were float32.
       fma: multiply-adds a pixel. A separable convolution with 11 taps is 22; there are
         four of them for the value, three more for one gradient and four for both.
       differentiates: whether it needs a gradient.
       is_map: whether it writes the map.
+      is_loss: whether it is of the loss.
+      of_bytes: whether the second image is uint8.
     """
 
-    images: int
+    images: float
     fma: int
     differentiates: bool = False
     is_map: bool = False
+    is_loss: bool = False
+    of_bytes: bool = False
 
 
 OPS = {
     "value": Op(images=2, fma=88),
     "value_and_grad": Op(images=3, fma=154, differentiates=True),
     "value_and_grad_both": Op(images=4, fma=176, differentiates=True),
+    "loss_and_grad": Op(images=3, fma=154, differentiates=True, is_loss=True),
+    "loss_and_grad_uint8": Op(
+        images=2.25, fma=154, differentiates=True, is_loss=True, of_bytes=True
+    ),
     "map": Op(images=3, fma=88, is_map=True),
     "map_and_vjp": Op(images=5, fma=154, differentiates=True, is_map=True),
 }
@@ -71,7 +81,7 @@ def pixels(size: tuple[int, ...]) -> int:
 
 def bytes_moved(op: str, size: tuple[int, ...], dtype: str) -> int:
     """The fewest bytes that an operation must move through memory."""
-    return OPS[op].images * pixels(size) * jnp.dtype(dtype).itemsize
+    return int(OPS[op].images * pixels(size) * jnp.dtype(dtype).itemsize)
 
 
 class Images:
@@ -98,6 +108,7 @@ class Images:
         rest = [tuple(shifted(first, i)) for i in range(1, self.count)]
         self._pairs = {"NCHW": [first, *rest]}
         self._cotangents: dict[tuple[str, str], list[jax.Array]] = {}
+        self._bytes: dict[str, list[jax.Array]] = {}
 
     def pairs(self, layout: str) -> list[tuple[jax.Array, jax.Array]]:
         """The pairs, as JAX arrays; made once for each layout."""
@@ -119,9 +130,19 @@ class Images:
         self._cotangents[layout, border] = made
         return made
 
+    def second_as_bytes(self, layout: str) -> list[jax.Array]:
+        """The second image of every pair as uint8; made once."""
+        if layout not in self._bytes:
+            as_bytes = jax.jit(lambda a: jnp.round(255 * a).astype(jnp.uint8))
+            self._bytes[layout] = [as_bytes(y) for _, y in self.pairs(layout)]
+        return self._bytes[layout]
+
     def arguments(self, op: str, form: Format) -> list[tuple[jax.Array, ...]]:
         """The arguments of an operation, once for every pair."""
         pairs = self.pairs(form.layout)
+        if OPS[op].of_bytes:
+            seconds = self.second_as_bytes(form.layout)
+            return [(x, y) for (x, _), y in zip(pairs, seconds, strict=True)]
         if not (OPS[op].is_map and OPS[op].differentiates):
             return pairs
         cotangents = self.cotangents(form.layout, form.border)

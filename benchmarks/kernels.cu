@@ -56,27 +56,33 @@ constexpr Size kSizes[] = {
 
 struct Kind {
   const char* name;
-  bool sums, map, weight;
+  bool sums, errors, map, weight;
   int gradients;
+  bool bytes = false;  // the second image
 };
 
 constexpr Kind kKinds[] = {
-    {"value", true, false, false, 0},
-    {"value_and_grad", true, false, false, 1},
-    {"value_and_grad_both", true, false, false, 2},
-    {"map", false, true, false, 0},
-    {"map_vjp", false, false, true, 1},
-    {"map_vjp_both", false, false, true, 2},
+    {"value", true, false, false, false, 0},
+    {"value_and_grad", true, false, false, false, 1},
+    {"value_and_grad_both", true, false, false, false, 2},
+    {"loss", true, true, false, false, 0},
+    {"loss_and_grad", true, true, false, false, 1},
+    {"loss_and_grad_both", true, true, false, false, 2},
+    {"loss_uint8", true, true, false, false, 0, true},
+    {"loss_and_grad_uint8", true, true, false, false, 1, true},
+    {"map", false, false, true, false, 0},
+    {"map_vjp", false, false, false, true, 1},
+    {"map_vjp_both", false, false, false, true, 2},
 };
 
 struct Type {
   const char* name;
   DType dtype;
-  size_t bytes, compute_bytes;
+  size_t bytes, gradient_bytes;
 };
 
 constexpr Type kTypes[] = {{"float32", DType::kF32, 4, 4},
-                           {"bfloat16", DType::kBF16, 2, 4},
+                           {"bfloat16", DType::kBF16, 2, 2},
                            {"float16", DType::kF16, 2, 4},
                            {"float64", DType::kF64, 8, 8}};
 
@@ -92,6 +98,14 @@ __global__ void fill(T* to, int64_t count, uint64_t seed) {
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
        i += step) {
     to[i] = static_cast<T>(noise(i) + seed * (noise(i + (seed << 40)) - 0.5f) * 0.2f);
+  }
+}
+
+__global__ void fill_bytes(uint8_t* to, int64_t count, uint64_t seed) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
+       i += step) {
+    to[i] = static_cast<uint8_t>(256 * noise(i + (seed << 40)));
   }
 }
 
@@ -189,6 +203,12 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const int64_t pixels = call.images * call.image_size();
   const int64_t map_pixels = call.images * call.map_size();
   call.parameters.scale = 1.0 / map_pixels;
+  call.parameters.error_scale = 1.0 / pixels;
+  if (kind.bytes) call.pixels[kImg2] = Pixels::kU8;
+  if (kind.errors) {
+    call.parameters.ssim_weight = 0.2;
+    call.parameters.l1_weight = 0.8;
+  }
 
   constexpr size_t kRotated = 400u << 20;
   const int sets =
@@ -197,13 +217,19 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const Memory img1(pixels * type.bytes, sets), img2(pixels * type.bytes, sets);
   const Memory map(kind.map ? map_pixels * type.bytes : 0, sets);
   const Memory weight(kind.weight ? map_pixels * type.bytes : 0, sets);
-  const Memory grad1(kind.gradients > 0 ? pixels * type.compute_bytes : 0, sets);
-  const Memory grad2(kind.gradients > 1 ? pixels * type.compute_bytes : 0, sets);
+  const Memory grad1(kind.gradients > 0 ? pixels * type.gradient_bytes : 0, sets);
+  const Memory grad2(kind.gradients > 1 ? pixels * type.gradient_bytes : 0, sets);
   const Memory sums(kind.sums ? call.planes() * sizeof(double) : 0, 1);
+  const Memory errors(kind.errors ? call.images * 2 * sizeof(double) : 0, 1);
   const Memory scratch(call.planes() * kScratchWords * 4, 1);
   for (int set = 0; set < sets; ++set) {
     fill(type, img1.of(set), pixels, 0);
-    fill(type, img2.of(set), pixels, 1 + set);
+    if (kind.bytes) {
+      auto* const bytes = static_cast<uint8_t*>(img2.of(set));
+      fill_bytes<<<1024, 256>>>(bytes, pixels, 1 + set);
+    } else {
+      fill(type, img2.of(set), pixels, 1 + set);
+    }
     if (kind.weight) fill(type, weight.of(set), map_pixels, 99 + set);
   }
   check(cudaDeviceSynchronize(), "fill");
@@ -214,6 +240,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
     call.operand[kImg2] = img2.of(set);
     call.operand[kWeight] = weight.of(set);
     call.sums = sums.of(0);
+    call.errors = errors.of(0);
     call.map = map.of(set);
     call.grad1 = grad1.of(set);
     call.grad2 = grad2.of(set);

@@ -24,6 +24,8 @@ class Library:
       framework: "jax", "torch" or "numpy", whose arrays it takes.
       mean: (x, y, format) to the mean of SSIM.
       map: the same to the map, or None.
+      loss: the same to 0.8 mean |x - y| + 0.2 (1 - SSIM), where y may be uint8; None
+        where it must be composed.
       borders: what it can do at the border, its own way first.
       layouts: what it can take, its own way first.
       dtypes: of images.
@@ -37,6 +39,7 @@ class Library:
     framework: str
     mean: Function
     map: Function | None = None
+    loss: Function | None = None
     borders: tuple[str, ...] = ("valid",)
     layouts: tuple[str, ...] = ("NCHW",)
     dtypes: tuple[str, ...] = FLOATS
@@ -74,7 +77,16 @@ class Library:
 
 
 def _ours(name: str, implementation: str | None) -> Library:
-    from jax_fused_ssim import fused_ssim
+    from jax_fused_ssim import fused_ssim, photometric_loss
+
+    def loss(x, y, form):
+        return photometric_loss(
+            x,
+            y,
+            padding=form.border,
+            data_format=form.layout,
+            implementation=implementation,
+        )
 
     def ssim(x, y, form, reduction):
         padding = form.border
@@ -103,6 +115,7 @@ def _ours(name: str, implementation: str | None) -> Library:
         framework="jax",
         mean=lambda x, y, form: ssim(x, y, form, "mean"),
         map=lambda x, y, form: ssim(x, y, form, "none"),
+        loss=loss,
         borders=("same", "valid"),
         layouts=("NCHW", "NHWC"),
     )
@@ -128,6 +141,7 @@ def transposed() -> Library:
         ours,
         mean=lambda x, y, form: by_hand(ours.mean, x, y, form),
         map=lambda x, y, form: jnp.moveaxis(by_hand(ours.map, x, y, form), 1, -1),
+        loss=lambda x, y, form: by_hand(ours.loss, x, y, form),
         layouts=("NHWC",),
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from benchmarks.cases import Format, Images
+from benchmarks.cases import OPS, Format, Images
 from benchmarks.peers import Library
 
 # A loop takes about this long: longer than to start the next one, which happens
@@ -178,6 +178,12 @@ def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]
     def loss(x, y):
         return 1 - mean(x, y)
 
+    def photometric(x, y):
+        if library.loss is not None and form.border != "reflect":
+            return library.loss(x, y, form)
+        y = y.astype(x.dtype) / 255 if y.dtype == jnp.uint8 else y
+        return 0.8 * jnp.mean(jnp.abs(x - y)) + 0.2 * (1 - mean(x, y))
+
     def ssim_map(x, y):
         return library.map(x, y, form)
 
@@ -189,6 +195,8 @@ def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]
         "value": mean,
         "value_and_grad": jax.value_and_grad(loss),
         "value_and_grad_both": jax.value_and_grad(loss, (0, 1)),
+        "loss_and_grad": jax.value_and_grad(photometric),
+        "loss_and_grad_uint8": jax.value_and_grad(photometric),
         "map": ssim_map,
         "map_and_vjp": map_and_vjp,
     }[op]
@@ -202,12 +210,12 @@ class TorchProgram(Program):
         # float32 that is float32, as in the others.
         torch.backends.cudnn.allow_tf32 = False
         self._function = _torch_function(torch, library, op, form)
-        needs = {"value_and_grad": 1, "value_and_grad_both": 2, "map_and_vjp": 1}
+        needs = 2 if op == "value_and_grad_both" else int(OPS[op].differentiates)
         self._arguments = []
         for arrays in images.arguments(op, form):
             jax.block_until_ready(arrays)
             tensors = [torch.from_dlpack(a) for a in arrays]
-            for tensor in tensors[: needs.get(op, 0)]:
+            for tensor in tensors[:needs]:
                 tensor.requires_grad_()
             self._arguments.append(tensors)
         self.count = images.count
@@ -278,6 +286,11 @@ def _torch_function(
         value = 1 - mean(x, y)
         return value, torch.autograd.grad(value, (x, y))
 
+    def loss_and_grad(x, y):
+        target = y.to(x.dtype) / 255 if y.dtype == torch.uint8 else y
+        value = 0.8 * (x - target).abs().mean() + 0.2 * (1 - mean(x, target))
+        return value, torch.autograd.grad(value, x)[0]
+
     def map_and_vjp(x, y, cotangent):
         value = ssim_map(x, y)
         return value, torch.autograd.grad(value, x, cotangent)[0]
@@ -286,6 +299,8 @@ def _torch_function(
         "value": torch.no_grad()(mean),
         "value_and_grad": value_and_grad,
         "value_and_grad_both": value_and_grad_both,
+        "loss_and_grad": loss_and_grad,
+        "loss_and_grad_uint8": loss_and_grad,
         "map": torch.no_grad()(ssim_map),
         "map_and_vjp": map_and_vjp,
     }[op]

@@ -20,6 +20,8 @@ _NAMES = {
     "value": "value",
     "value_and_grad": "value, gradient",
     "value_and_grad_both": "value, both gradients",
+    "loss_and_grad": "L1 + D-SSIM, gradient",
+    "loss_and_grad_uint8": "L1 + D-SSIM, uint8 target",
     "map": "map",
     "map_and_vjp": "map, its vjp",
 }

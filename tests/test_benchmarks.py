@@ -19,7 +19,15 @@ from benchmarks import results, timing  # noqa: E402
 from benchmarks.programs import Program  # noqa: E402
 
 MOST_PAIRS = 512
-OPS = ["value", "value_and_grad", "value_and_grad_both", "map", "map_and_vjp"]
+OPS = [
+    "value",
+    "value_and_grad",
+    "value_and_grad_both",
+    "loss_and_grad",
+    "loss_and_grad_uint8",
+    "map",
+    "map_and_vjp",
+]
 LIBRARIES = ["jax_fused_ssim", "plain_jax", "dm_pix", "scikit_image"]
 
 
