@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import eight_devices
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from skimage import data
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -77,3 +79,41 @@ def test_fit_image(tmp_path):
     picture = plt.imread(tmp_path / "fit.png")
     assert picture.shape[1] > 3 * picture.shape[0]
     assert picture.std() > 0.1
+
+
+def splat(cwd, *args):
+    """SSIM and PSNR before and after, of a small picture."""
+    script = ROOT / "examples" / "splat_image.py"
+    small = ("--size", "64", "--gaussians", "400", "--steps", "50")
+    out = run(cwd, script, *small, *args)
+    pairs = re.findall(r"(SSIM|PSNR) before ([\d.]+)(?: dB)?, after ([\d.]+)", out)
+    return {name: (float(before), float(after)) for name, before, after in pairs}
+
+
+def test_splat_image(tmp_path):
+    scores = splat(tmp_path, "--output", "splat.png")
+    assert 0.1 < scores["SSIM"][0] < 0.6
+    assert scores["SSIM"][1] > 0.9
+    assert scores["PSNR"][1] > scores["PSNR"][0] + 5
+    picture = plt.imread(tmp_path / "splat.png")
+    assert picture.shape[:2] == (400, 1700)
+    assert picture.std() > 0.1
+
+
+def test_splat_image_mask(tmp_path, monkeypatch):
+    """What the mask leaves out changes nothing, up to the last digit."""
+    # On a GPU, two processes may choose different algorithms for products of matrices.
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    photograph = data.astronaut()[:128:2, 160:288:2]
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :40] = 255
+    changed = np.where(mask[..., None] > 0, photograph, 255 - photograph)
+    images = {"photograph": photograph, "changed": changed, "mask": mask}
+    for name, image in images.items():
+        plt.imsave(tmp_path / f"{name}.png", image, cmap="gray")
+    scores, same = (
+        splat(tmp_path, "--image", f"{name}.png", "--mask", "mask.png")
+        for name in ("photograph", "changed")
+    )
+    assert scores == same
+    assert scores["SSIM"][1] > scores["SSIM"][0] + 0.2
