@@ -74,11 +74,15 @@ JFS_HOST_DEVICE auto multiply_add(A a, B b, C c) {
 
 // Times t. No product is a term of a sum, which a compiler could fuse: identical images
 // have no difference.
-template <typename V, typename T>
+//
+// kOneCentre: both images have the same one. Then the difference needs none, and its
+// sign is right however near the pixels are to each other.
+template <bool kOneCentre, typename V, typename T>
 JFS_HOST_DEVICE SumDifference<V> sum_difference(V x, V y, V centre_x, V centre_y,
                                                 T tap_over_range) {
   const V a = x - centre_x, b = y - centre_y;
-  return {(a + b) * tap_over_range, (a - b) * tap_over_range};
+  const V difference = kOneCentre ? x - y : a - b;
+  return {(a + b) * tap_over_range, difference * tap_over_range};
 }
 
 // Windowed means of s, d, s^2, d^2.

@@ -52,7 +52,8 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
   images.next();
   for (int k = 0; k < kBatch; ++k) {
     if (row + k < used.begin || row + k >= used.end) continue;
-    load_row<E>(work, row + k, col, n, tap_over_range, scratch.centre_x,
+    const auto load_pixels = work.errors ? load_row<E, true> : load_row<E, false>;
+    load_pixels(work, row + k, col, n, tap_over_range, scratch.centre_x,
                 scratch.centre_y, scratch.room, scratch.s, scratch.d);
     fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
     fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);

@@ -153,7 +153,7 @@ const Compute<E>* converted(const Work& work, int image, int64_t row, int64_t co
 // The sum and difference of the images in a row, n elements from column `col` on; zeros
 // of the images outside. Writes whole vectors, past the n-th element too. `room` is for
 // two rows; the centres are those of the elements.
-template <typename E>
+template <typename E, bool kOneCentre>
 void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
               Compute<E> tap_over_range, const Compute<E>* centre_x,
               const Compute<E>* centre_y, Compute<E>* room, Compute<E>* s,
@@ -163,8 +163,8 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
   const bool inside = row >= 0 && row < work.height;
   const auto [begin, end] = elements_inside(work, {0, inside ? work.width : 0}, col, n);
   auto put = [&](V x, V y, int64_t i) {
-    const auto v = sum_difference(x, y, load<V>(centre_x + i), load<V>(centre_y + i),
-                                  tap_over_range);
+    const auto v = sum_difference<kOneCentre>(x, y, load<V>(centre_x + i),
+                                              load<V>(centre_y + i), tap_over_range);
     store(s + i, v.s);
     store(d + i, v.d);
   };

@@ -30,13 +30,13 @@ __device__ __forceinline__ Centre<T> centre_of(Pair<T> centres) {
   return {centres.x + centres.y, centres.x - centres.y};
 }
 
-// Times t.
-template <typename T>
+// Times t; as in common/formula.h.
+template <bool kOneCentre, typename T>
 __device__ __forceinline__ SumDifference<T> sum_difference(T x, T y, Pair<T> offsets,
                                                            T tap_over_range) {
   const T a = fma(x, tap_over_range, -offsets.x),
           b = fma(y, tap_over_range, -offsets.y);
-  return {a + b, a - b};
+  return {a + b, kOneCentre ? (x - y) * tap_over_range : a - b};
 }
 
 constexpr unsigned int kAllLanes = 0xffffffffu;

@@ -235,10 +235,12 @@ struct Columns;
 // write: best is to ask for something else between the two.
 //
 // What it keeps in shared memory, KeptByLoading<>, is at `kept`.
-template <typename Loader, int kSlots, unsigned kTuning>
+// kOneCentre: both images have the same.
+template <typename Loader, int kSlots, bool kOneCentre, unsigned kTuning>
 class Loading;
 template <typename Strip>
-using StripLoading = Loading<typename Strip::Loader, Strip::kSlots, Strip::kTuning>;
+using StripLoading =
+    Loading<typename Strip::Loader, Strip::kSlots, Strip::kErrors, Strip::kTuning>;
 
 // What it keeps: what its pixels lose, and where it copies the halo from.
 template <typename Loader, unsigned kTuning>

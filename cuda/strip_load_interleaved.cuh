@@ -58,9 +58,9 @@ struct Columns<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>> {
 };
 
 template <typename Element, typename Second, bool kAligned, int kThreads, int kAhead,
-          int kSlots, unsigned kTuning>
+          int kSlots, bool kOneCentre, unsigned kTuning>
 class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
-              kTuning> {
+              kOneCentre, kTuning> {
  public:
   using Loader = InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>;
   using InShared = KeptByLoading<Loader, kTuning>;
@@ -171,8 +171,9 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
       for (int i = k; i < k + 2; ++i) {
         const float2 own = i == k ? make_float2(offsets.x, offsets.y)
                                   : make_float2(offsets.z, offsets.w);
-        const auto v = sum_difference(row.x[i], second_pixel<Loader>(job, row.y[i]),
-                                      own, job.constants.tap_over_range);
+        const auto v =
+            sum_difference<kOneCentre>(row.x[i], second_pixel<Loader>(job, row.y[i]),
+                                       own, job.constants.tap_over_range);
         s[to_[i]] = v.s;
         s[Loader::kPitch + to_[i]] = v.d;
         d[i] = v.d;
@@ -180,8 +181,9 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
     }
     count_errors(errors, d);
     if (r == kHaloRow) {
-      const auto v = sum_difference(row.more_x, second_pixel<Loader>(job, row.more_y),
-                                    offsets_.get(kGroup), job.constants.tap_over_range);
+      const auto v = sum_difference<kOneCentre>(
+          row.more_x, second_pixel<Loader>(job, row.more_y), offsets_.get(kGroup),
+          job.constants.tap_over_range);
       to[more_to_] = v.s;
       to[more_to_ + Loader::kPitch] = v.d;
     }

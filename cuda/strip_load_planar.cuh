@@ -38,9 +38,9 @@ struct Columns<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>> {
 };
 
 template <typename Element, typename Second, bool kAligned, int kThreads, int kAhead,
-          int kSlots, unsigned kTuning>
+          int kSlots, bool kOneCentre, unsigned kTuning>
 class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
-              kTuning> {
+              kOneCentre, kTuning> {
  public:
   using Loader = PlanarLoader<Element, Second, kAligned, kThreads, kAhead>;
   using InShared = KeptByLoading<Loader, kTuning>;
@@ -115,8 +115,9 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
     const float2 offsets = offsets_.get(0);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
-      const auto v = sum_difference(row.x[i], second_pixel<Loader>(job, row.y[i]),
-                                    offsets, job.constants.tap_over_range);
+      const auto v =
+          sum_difference<kOneCentre>(row.x[i], second_pixel<Loader>(job, row.y[i]),
+                                     offsets, job.constants.tap_over_range);
       s[i] = v.s;
       d[i] = v.d;
     }
@@ -194,8 +195,9 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
   }
   __device__ __forceinline__ void write_halo(const StripJob<Element>& job,
                                              const Row& row, float* to) {
-    const auto v = sum_difference(row.halo_x, second_pixel<Loader>(job, row.halo_y),
-                                  offsets_.get(1), job.constants.tap_over_range);
+    const auto v =
+        sum_difference<kOneCentre>(row.halo_x, second_pixel<Loader>(job, row.halo_y),
+                                   offsets_.get(1), job.constants.tap_over_range);
     store_shared_if(halo_on(), halo_at(to), v.s);
     store_shared_if(halo_on(), halo_at(to) + kToD, v.d);
   }

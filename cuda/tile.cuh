@@ -234,7 +234,7 @@ class Tile {
       const int row = top + i * kDown;
       if (column < Layout::kImageWidth && row < Layout::kImageHeight) {
         const auto v =
-            sum_difference(x[i], y[i], offsets, job_.constants.tap_over_range);
+            sum_difference<kErrors>(x[i], y[i], offsets, job_.constants.tap_over_range);
         s_[row * Layout::kImagePitch + column] = v.s;
         d_[row * Layout::kImagePitch + column] = v.d;
       }

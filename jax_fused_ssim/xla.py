@@ -91,8 +91,11 @@ def _sum_difference(
         cx, cy = (centre_of_planes((a,), spec) for a in (x, y))
     data_range = np.asarray(spec.data_range, dtype)
     inv_range = np.asarray(1 / spec.data_range, dtype)
+    difference = x - y
     x, y = x - cx * data_range, y - cy * data_range
-    return _SumDifference((x + y) * inv_range, (x - y) * inv_range, cx + cy, cx - cy)
+    if not errors:
+        difference = x - y
+    return _SumDifference((x + y) * inv_range, difference * inv_range, cx + cy, cx - cy)
 
 
 def _moments(a: _SumDifference, spec: Spec) -> _Moments:
