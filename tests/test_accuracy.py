@@ -111,7 +111,9 @@ def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
             exact = expected.errors_of_images(last)
             found = np.asarray(results.pop(0), reference.REAL) * (exact.size // 2)
             assert found.shape == exact.shape
-            assert np.abs(found - exact).max() < mean, name
+            # On a GPU an error is known to half of a quantum of 2^-22 data ranges.
+            quantum = 2**-23 if jax.default_backend() == "gpu" else 0
+            assert np.abs(found - exact).max() < mean + quantum, name
         if not op.wrt:
             for found in results:
                 error = np.abs(planes(found) - expected.map)
