@@ -25,6 +25,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/loss.h"
 #include "cuda/ssim.h"
 
 namespace jax_fused_ssim {
@@ -56,7 +57,7 @@ constexpr Size kSizes[] = {
 
 struct Kind {
   const char* name;
-  bool sums, errors, map, weight;
+  bool loss, errors, map, weight;
   int gradients;
   bool bytes = false;  // the second image
 };
@@ -204,6 +205,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const int64_t map_pixels = call.images * call.map_size();
   call.parameters.scale = 1.0 / map_pixels;
   call.parameters.error_scale = 1.0 / pixels;
+  if (kind.loss) call.results = 1;
   if (kind.bytes) call.pixels[kImg2] = Pixels::kU8;
   if (kind.errors) {
     call.parameters.ssim_weight = 0.2;
@@ -219,8 +221,8 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const Memory weight(kind.weight ? map_pixels * type.bytes : 0, sets);
   const Memory grad1(kind.gradients > 0 ? pixels * type.gradient_bytes : 0, sets);
   const Memory grad2(kind.gradients > 1 ? pixels * type.gradient_bytes : 0, sets);
-  const Memory sums(kind.sums ? call.planes() * sizeof(double) : 0, 1);
-  const Memory errors(kind.errors ? call.images * 2 * sizeof(double) : 0, 1);
+  const Memory loss(kind.loss ? sizeof(double) : 0, 1);
+  const Memory terms(kind.errors ? kTerms * sizeof(double) : 0, 1);
   const Memory scratch(call.planes() * kScratchWords * 4, 1);
   for (int set = 0; set < sets; ++set) {
     fill(type, img1.of(set), pixels, 0);
@@ -239,8 +241,8 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
     call.operand[kImg1] = img1.of(set);
     call.operand[kImg2] = img2.of(set);
     call.operand[kWeight] = weight.of(set);
-    call.sums = sums.of(0);
-    call.errors = errors.of(0);
+    call.loss = loss.of(0);
+    call.terms = terms.of(0);
     call.map = map.of(set);
     call.grad1 = grad1.of(set);
     call.grad2 = grad2.of(set);

@@ -16,8 +16,8 @@ enum class DType { kF16, kBF16, kF32, kF64 };
 
 enum Operand { kImg1, kImg2, kWeight, kOperands };
 
-// The leading dimensions of the results, and how each operand walks along them. What
-// has size 1 where the results have size n is read n times: its stride there is 0.
+// The leading dimensions of all operands together, and how each walks along them. What
+// has size 1 where others have size n is read n times: its stride there is 0.
 // Strides count images, or maps for the weight: multiply by Call::operand_size() for
 // elements.
 struct Leading {
@@ -47,19 +47,23 @@ struct Call {
   // for what Leading says. A null weight is 1 everywhere.
   const void* operand[kOperands] = {};
 
-  // Results; null is not wanted. For every plane, scale * sum of (1 - SSIM), without a
-  // weight: float, double for kF64.
-  void* sums = nullptr;
-  // For every image, error_scale * sum of |d| and of d^2, where d = (x - y) / L: in the
-  // whole image, or as crop_y and crop_x say. Only with sums; of their type. Where they
-  // are wanted both images have one centre: what is equal has no difference.
-  void* errors = nullptr;
+  // Results; null is not wanted. The planes are summed over in `results` groups of
+  // neighbours. For each, without a weight, the loss whose derivatives the gradients
+  // are: float, double for kF64.
+  int64_t results = 0;
+  void* loss = nullptr;
+  // For each, the kTerms of the loss before ssim_weight, l1_weight and l2_weight:
+  // error_scale * sum of |d| and of d^2, where d = (x - y) / L, in the whole image or
+  // as crop_y and crop_x say, and scale * sum of (1 - SSIM). Only with a loss, and of
+  // whole images; of its type. Where they are wanted the loss has errors, and both
+  // images have one centre: what is equal has no difference.
+  void* terms = nullptr;
   // SSIM of every map pixel, in the images' dtype.
   void* map = nullptr;
-  // The derivatives of ssim_weight * scale * sum of weight * (1 - SSIM), and where
-  // errors are wanted of l1_weight and l2_weight times these, in img1 and in img2, the
-  // second only with the first: bfloat16 for kBF16, double for kF64, otherwise float.
-  // They have every leading index of the results.
+  // The derivatives of ssim_weight * scale * sum of weight * (1 - SSIM), and of
+  // l1_weight and l2_weight times the terms where these are wanted, in img1 and in
+  // img2, the second only with the first: bfloat16 for kBF16, double for kF64,
+  // otherwise float. They have every leading index.
   void* grad1 = nullptr;
   void* grad2 = nullptr;
   // kScratchWords 32-bit words a plane, of any content.
@@ -73,11 +77,13 @@ struct Call {
   int64_t map_height() const { return height - 2 * map_y(); }
   int64_t map_width() const { return width - 2 * map_x(); }
 
+  bool has_errors() const { return terms != nullptr; }
   bool has_integers() const {
     return pixels[kImg1] != Pixels::kOwn || pixels[kImg2] != Pixels::kOwn;
   }
 
   int64_t planes() const { return images * channels; }
+  int64_t planes_of_result() const { return results ? planes() / results : 0; }
   int64_t image_size() const { return height * width * channels; }
   int64_t map_size() const { return map_height() * map_width() * channels; }
   int64_t operand_size(int k) const { return k == kWeight ? map_size() : image_size(); }
@@ -88,8 +94,8 @@ struct Call {
 
   // The parts of the scratch: the exact sums of all planes and their errors, null
   // unless wanted, and behind them the centres of both images of every plane.
-  PlaneSum* accumulators() const { return sums ? plane_sums() : nullptr; }
-  ErrorSums* error_accumulators() const { return errors ? error_sums() : nullptr; }
+  PlaneSum* accumulators() const { return loss ? plane_sums() : nullptr; }
+  ErrorSums* error_accumulators() const { return terms ? error_sums() : nullptr; }
   void* centres() const { return error_sums() + planes(); }
 
  private:

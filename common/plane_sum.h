@@ -3,7 +3,7 @@
 // Every term is split into a multiple of 2^-26 and a rest in multiples of 2^-62, and
 // both are added as integers. Integer addition is associative: the result is bitwise
 // the same for any number of threads or blocks. Room for 2^38 in value, beyond which
-// the sum is infinite, and 2^28 terms.
+// the sum is infinite, and 2^28 terms before a carry.
 
 #ifndef JAX_FUSED_SSIM_COMMON_PLANE_SUM_H_
 #define JAX_FUSED_SSIM_COMMON_PLANE_SUM_H_
@@ -42,6 +42,14 @@ JFS_HOST_DEVICE void plane_sum_add(PlaneSum& sum, const PlaneSum& term) {
   sum.fine += term.fine;
   sum.not_finite |= term.not_finite;
   if (sum.coarse < term.coarse) sum.not_finite |= kTooLarge;
+}
+
+// The same sum with less than one coarse unit in its fine part.
+JFS_HOST_DEVICE PlaneSum plane_sum_carried(const PlaneSum& sum) {
+  constexpr int kBits = 62 - 26;
+  PlaneSum carried = {sum.fine >> kBits, sum.fine & ((1ull << kBits) - 1), 0, 0};
+  plane_sum_add(carried, {sum.coarse, 0, sum.not_finite, 0});
+  return carried;
 }
 
 JFS_HOST_DEVICE double plane_sum_value(const PlaneSum& sum) {

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <vector>
 
+#include "common/loss.h"
 #include "cpu/work.h"
 
 namespace jax_fused_ssim::cpu {
@@ -147,37 +148,36 @@ constexpr int64_t kTaskRows = 48;
 // different times and cores differ in speed.
 constexpr int64_t kTasksPerThread = 8;
 
-void put_sum(const Call& call, void* sums, int64_t index, double sum) {
-  if (call.dtype == DType::kF64) {
-    static_cast<double*>(sums)[index] = sum;
-  } else {
-    static_cast<float*>(sums)[index] = static_cast<float>(sum);
-  }
-}
-
+template <typename T, bool kErrors>
 void finish_sums(const Call& call) {
-  for (int64_t i = 0; i < call.planes(); ++i) {
-    const double sum = plane_sum_value(call.accumulators()[i]);
-    put_sum(call, call.sums, i, call.parameters.scale * sum);
+  const int64_t planes = call.planes_of_result();
+  for (int64_t result = 0; result < call.results; ++result) {
+    PlaneSums<kErrors> sums;
+    for (int64_t i = result * planes; i < (result + 1) * planes; ++i) {
+      PlaneSums<kErrors> plane;
+      plane.dissimilarity = call.accumulators()[i];
+      if constexpr (kErrors) plane.errors = call.error_accumulators()[i];
+      sums.add(plane);
+    }
+    T* const terms = kErrors ? static_cast<T*>(call.terms) + kTerms * result : nullptr;
+    sums.finish(call.parameters, static_cast<T*>(call.loss) + result, terms);
   }
 }
 
-void finish_errors(const Call& call) {
-  const ErrorSums* plane = call.error_accumulators();
-  for (int64_t image = 0; image < call.images; ++image) {
-    double absolute = 0, square = 0;
-    for (int64_t c = 0; c < call.channels; ++c, ++plane) {
-      absolute += plane_sum_value(plane->absolute);
-      square += plane_sum_value(plane->square);
-    }
-    put_sum(call, call.errors, 2 * image, call.parameters.error_scale * absolute);
-    put_sum(call, call.errors, 2 * image + 1, call.parameters.error_scale * square);
+void finish(const Call& call) {
+  if (call.dtype == DType::kF64) {
+    call.has_errors() ? finish_sums<double, true>(call)
+                      : finish_sums<double, false>(call);
+  } else {
+    call.has_errors() ? finish_sums<float, true>(call)
+                      : finish_sums<float, false>(call);
   }
 }
 
 }  // namespace
 
 void run(const Parallel& parallel, const Call& call) {
+  if (call.planes() == 0) return finish(call);
   PlaneSum* const accumulators = call.accumulators();
   ErrorSums* const error_accumulators = call.error_accumulators();
   if (accumulators) std::memset(accumulators, 0, call.planes() * sizeof(PlaneSum));
@@ -192,12 +192,12 @@ void run(const Parallel& parallel, const Call& call) {
   // Errors count in all of the map, and maybe around it.
   const Range error_rows = {call.error_y(), call.height - call.error_y()};
   const Range error_cols = {call.error_x(), call.width - call.error_x()};
-  const Range rows = gradient      ? Range{0, call.height}
-                     : call.errors ? error_rows
-                                   : centre_rows;
-  const Range cols = gradient      ? Range{0, call.width}
-                     : call.errors ? error_cols
-                                   : centre_cols;
+  const Range rows = gradient            ? Range{0, call.height}
+                     : call.has_errors() ? error_rows
+                                         : centre_rows;
+  const Range cols = gradient            ? Range{0, call.width}
+                     : call.has_errors() ? error_cols
+                                         : centre_cols;
 
   const int64_t channel_parts = ceil_div(call.channels, kMaxChannels);
   const int64_t most_channels = ceil_div(call.channels, channel_parts);
@@ -272,8 +272,7 @@ void run(const Parallel& parallel, const Call& call) {
       plane_sum_add(error_accumulators[plane].square, errors[own].square);
     }
   });
-  if (accumulators) finish_sums(call);
-  if (error_accumulators) finish_errors(call);
+  finish(call);
 }
 
 const char* instruction_set() { return kernels().name; }

@@ -1,7 +1,7 @@
 // Which kernel, and the ends of a sum.
 //
-// A sum is three launches: clear one accumulator a plane, let the main kernel add to
-// them with integer atomics (common/plane_sum.h), convert them. They overlap
+// A loss is three launches: clear one accumulator a plane, let the main kernel add to
+// them with integer atomics (common/plane_sum.h), add up the planes. They overlap
 // (cuda/overlap.cuh): tiles need the accumulators at their end only. Strips have them
 // cleared by a launch that they need anyway (cuda/strip_centre.cuh).
 
@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "common/loss.h"
 #include "cuda/kernels.h"
 #include "cuda/launch.h"
 #include "cuda/overlap.cuh"
@@ -24,9 +25,9 @@ namespace {
 
 constexpr int kThreads = 128;
 
-Grid grid_of(int64_t planes) {
+Grid grid_of(int64_t threads) {
   constexpr int64_t kMostBlocks = 1 << 20;
-  return {std::min((planes + kThreads - 1) / kThreads, kMostBlocks), kThreads};
+  return {std::min((threads + kThreads - 1) / kThreads, kMostBlocks), kThreads};
 }
 
 // What a small kernel has no use for costs it: beside a large one its code comes from
@@ -43,45 +44,53 @@ __global__ void clear_sums(PlaneSum* accumulators, ErrorSums* errors, int64_t pl
 }
 
 template <typename T>
-__global__ void finish_sums(const PlaneSum* accumulators, int64_t planes, double scale,
-                            T* sums) {
-  wait_for_launch_before();
-  const int64_t threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-       i < planes; i += threads) {
-    sums[i] = static_cast<T>(scale * plane_sum_value(accumulators[i]));
-  }
-}
-
-// Of every image the errors, and of its planes the sums.
-template <typename T>
 struct Finish {
   const PlaneSum* accumulators;
   const ErrorSums* error_accumulators;
-  T* sums;
-  T* errors;
-  int64_t images, channels;
-  double scale, error_scale;
+  int64_t results, planes;  // of a result
+  Parameters parameters;
+  T* loss;
+  T* terms;
 };
 
-template <typename T>
-__global__ void finish_errors(const Finish<T> finish) {
+__device__ __forceinline__ PlaneSum of_lane(const PlaneSum& sum, int lanes) {
+  constexpr unsigned int kAll = 0xffffffffu;
+  return {__shfl_xor_sync(kAll, sum.coarse, lanes),
+          __shfl_xor_sync(kAll, sum.fine, lanes),
+          __shfl_xor_sync(kAll, sum.not_finite, lanes), 0};
+}
+
+// A warp for each result.
+template <typename T, bool kErrors>
+__global__ void finish_sums(const __grid_constant__ Finish<T> finish) {
+  const int lane = threadIdx.x % 32;
+  const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
   wait_for_launch_before();
-  const int64_t threads = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t image = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-       image < finish.images; image += threads) {
-    double absolute = 0, square = 0;
-    for (int64_t c = 0; c < finish.channels; ++c) {
-      const int64_t i = image * finish.channels + c;
-      const double sum = plane_sum_value(finish.accumulators[i]);
-      finish.sums[i] = static_cast<T>(finish.scale * sum);
-      const ErrorSums& plane = finish.error_accumulators[i];
-      // Quanta are integers, which have no NaN; the SSIM of such a plane is one.
-      absolute += plane_sum_value(plane.absolute) + 0 * sum;
-      square += plane_sum_value(plane.square) + 0 * sum;
+  for (int64_t result =
+           (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
+       result < finish.results; result += warps) {
+    PlaneSums<kErrors> sums;
+    for (int64_t i = lane; i < finish.planes; i += 32) {
+      const int64_t plane = result * finish.planes + i;
+      PlaneSums<kErrors> of_plane;
+      of_plane.dissimilarity = finish.accumulators[plane];
+      if constexpr (kErrors) of_plane.errors = finish.error_accumulators[plane];
+      sums.add(of_plane);
     }
-    finish.errors[2 * image] = static_cast<T>(finish.error_scale * absolute);
-    finish.errors[2 * image + 1] = static_cast<T>(finish.error_scale * square);
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2) {
+      PlaneSums<kErrors> other;
+      other.dissimilarity = of_lane(sums.dissimilarity, lanes);
+      if constexpr (kErrors) {
+        other.errors = {of_lane(sums.errors.absolute, lanes),
+                        of_lane(sums.errors.square, lanes)};
+      }
+      sums.add(other);
+    }
+    if (lane == 0) {
+      T* const terms = kErrors ? finish.terms + kTerms * result : nullptr;
+      sums.finish(finish.parameters, finish.loss + result, terms);
+    }
   }
 }
 
@@ -89,10 +98,10 @@ template <typename Element>
 cudaError_t launch_cleared_tile(cudaStream_t stream, const Device& device,
                                 const Call& call) {
   if (call.accumulators()) {
-    const cudaError_t error = launch(stream, device, false,
-                                     call.errors ? clear_sums<true> : clear_sums<false>,
-                                     grid_of(call.planes()), call.accumulators(),
-                                     call.error_accumulators(), call.planes());
+    const cudaError_t error = launch(
+        stream, device, false, call.has_errors() ? clear_sums<true> : clear_sums<false>,
+        grid_of(call.planes()), call.accumulators(), call.error_accumulators(),
+        call.planes());
     if (error != cudaSuccess) return error;
   }
   return launch_tile<Element>(stream, device, call);
@@ -115,20 +124,13 @@ cudaError_t launch_main(cudaStream_t stream, const Device& device, const Call& c
 
 template <typename T>
 cudaError_t launch_finish(cudaStream_t stream, const Device& device, const Call& call) {
-  if (!call.errors) {
-    return launch(stream, device, true, finish_sums<T>, grid_of(call.planes()),
-                  call.accumulators(), call.planes(), call.parameters.scale,
-                  static_cast<T*>(call.sums));
-  }
-  const Finish<T> finish = {call.accumulators(),
-                            call.error_accumulators(),
-                            static_cast<T*>(call.sums),
-                            static_cast<T*>(call.errors),
-                            call.images,
-                            call.channels,
-                            call.parameters.scale,
-                            call.parameters.error_scale};
-  return launch(stream, device, true, finish_errors<T>, grid_of(call.images), finish);
+  const Finish<T> finish = {
+      call.accumulators(),        call.error_accumulators(), call.results,
+      call.planes_of_result(),    call.parameters,           static_cast<T*>(call.loss),
+      static_cast<T*>(call.terms)};
+  return launch(stream, device, true,
+                call.has_errors() ? finish_sums<T, true> : finish_sums<T, false>,
+                grid_of(32 * call.results), finish);
 }
 
 cudaError_t launch_main_of_type(cudaStream_t stream, const Device& device,
@@ -149,12 +151,12 @@ cudaError_t launch_main_of_type(cudaStream_t stream, const Device& device,
 }  // namespace
 
 cudaError_t run(cudaStream_t stream, const Call& call) {
-  if (call.planes() == 0) return cudaSuccess;
   Device device;
   cudaError_t error = Device::current(stream, &device);
-  if (error != cudaSuccess) return error;
-  error = launch_main_of_type(stream, device, call);
-  if (error != cudaSuccess || !call.sums) return error;
+  if (error == cudaSuccess && call.planes() > 0) {
+    error = launch_main_of_type(stream, device, call);
+  }
+  if (error != cudaSuccess || call.results == 0) return error;
   return call.dtype == DType::kF64 ? launch_finish<double>(stream, device, call)
                                    : launch_finish<float>(stream, device, call);
 }

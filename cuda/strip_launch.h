@@ -137,7 +137,7 @@ Result with_loss_strip(const Call& call, Result none, F f) {
 // elements of 2 bytes that are not aligned, and most calls with errors.
 template <typename Element, typename F, typename Result>
 Result with_strip(const Call& call, const Device& device, Result none, F f) {
-  if (call.errors) {
+  if (call.has_errors()) {
     return call.channels == 1 ? with_loss_strip<Element, false>(call, none, f)
                               : with_loss_strip<Element, true>(call, none, f);
   }
@@ -220,7 +220,7 @@ template <typename Element>
 Fit strip_fit(const Call& call, const Device& device) {
   if (device.major < 8) return Fit::kImpossible;  // no asynchronous copies
   // Kernels of gradients have either sums or weights, and errors beside one of them.
-  if (call.grad1 && (call.sums != nullptr) == (call.operand[kWeight] != nullptr)) {
+  if (call.grad1 && (call.loss != nullptr) == (call.operand[kWeight] != nullptr)) {
     return Fit::kImpossible;
   }
   return with_strip<Element>(call, device, Fit::kImpossible, [&](auto kind) {

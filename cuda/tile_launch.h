@@ -59,7 +59,7 @@ cudaError_t launch_loss_tile(cudaStream_t stream, const Device& device,
 
 template <typename Element>
 cudaError_t launch_tile(cudaStream_t stream, const Device& device, const Call& call) {
-  if (call.errors) return launch_loss_tile<Element>(stream, device, call);
+  if (call.has_errors()) return launch_loss_tile<Element>(stream, device, call);
   if (call.grad2) return launch_tile_kernel<Element, 2, false>(stream, device, call);
   if (call.grad1) return launch_tile_kernel<Element, 1, false>(stream, device, call);
   return launch_tile_kernel<Element, 0, false>(stream, device, call);

@@ -18,7 +18,7 @@ namespace jax_fused_ssim {
 //     Context                what a kernel runs on: an argument of XLA's handlers
 //     bind()                 a binding of that argument
 //     kTraits                a list of XLA's traits
-//     run(context, call)     runs a call with at least one image; an ffi::Error
+//     run(context, call)     runs a call with something to write; an ffi::Error
 template <typename Platform, size_t kOp>
 xla::ffi::Error handle(typename Platform::Context context, xla::ffi::RemainingArgs args,
                        xla::ffi::RemainingRets rets, xla::ffi::Dictionary attrs) {
@@ -26,7 +26,7 @@ xla::ffi::Error handle(typename Platform::Context context, xla::ffi::RemainingAr
   if (auto error = unpack(kOps[kOp], args, rets, attrs, &call); error.failure()) {
     return error;
   }
-  if (call.images == 0) return xla::ffi::Error::Success();
+  if (call.images == 0 && call.results == 0) return xla::ffi::Error::Success();
   return Platform::run(context, call);
 }
 

@@ -11,8 +11,8 @@ namespace jax_fused_ssim {
 // order, besides:
 enum Has : unsigned {
   kHasWeight = 1 << 0,     // an operand of the map's shape, in the images' dtype
-  kHasSums = 1 << 1,       // a result for every plane
-  kHasErrors = 1 << 2,     // a pair for every image
+  kHasLoss = 1 << 1,       // a result for every plane, or for neighbours together
+  kHasTerms = 1 << 2,      // the loss has errors; of each its terms
   kHasMap = 1 << 3,        // a result
   kHasGradients = 1 << 4,  // a result for img1, or one for each image
 };
@@ -23,10 +23,10 @@ struct Op {
 };
 
 constexpr Op kOps[] = {
-    {"jax_fused_ssim_ssim_sum", kHasSums},
-    {"jax_fused_ssim_ssim_sum_grad", kHasSums | kHasGradients},
-    {"jax_fused_ssim_loss_sum", kHasSums | kHasErrors},
-    {"jax_fused_ssim_loss_sum_grad", kHasSums | kHasErrors | kHasGradients},
+    {"jax_fused_ssim_ssim_sum", kHasLoss},
+    {"jax_fused_ssim_ssim_sum_grad", kHasLoss | kHasGradients},
+    {"jax_fused_ssim_loss_sum", kHasLoss | kHasTerms},
+    {"jax_fused_ssim_loss_sum_grad", kHasLoss | kHasTerms | kHasGradients},
     {"jax_fused_ssim_ssim_map", kHasMap},
     {"jax_fused_ssim_ssim_map_grad", kHasWeight | kHasGradients},
 };
@@ -34,13 +34,13 @@ constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
 constexpr bool kernels_have_every_op() {
   for (const Op& op : kOps) {
-    if ((op.has & kHasSums) && (op.has & (kHasWeight | kHasMap))) return false;
-    if ((op.has & kHasErrors) && !(op.has & kHasSums)) return false;
+    if ((op.has & kHasLoss) && (op.has & (kHasWeight | kHasMap))) return false;
+    if ((op.has & kHasTerms) && !(op.has & kHasLoss)) return false;
   }
   return true;
 }
 static_assert(kernels_have_every_op(),
-              "no kernel weighs sums, adds up beside a map, or counts errors alone");
+              "no kernel weighs a loss, adds up beside a map, or counts errors alone");
 
 }  // namespace jax_fused_ssim
 

@@ -1,10 +1,13 @@
 #include "ffi/unpack.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "common/loss.h"
 
 namespace jax_fused_ssim {
 namespace {
@@ -138,9 +141,16 @@ Dims joined(Dims leading, const Dims& rest) {
   return leading;
 }
 
+// Gives each of the first dimensions of `shape` to `leading` where that has 1.
+void widen(const Dims& shape, Dims* leading) {
+  for (size_t k = 0; k < std::min(leading->size(), shape.size()); ++k) {
+    if ((*leading)[k] == 1) (*leading)[k] = shape[k];
+  }
+}
+
 // Strides, in images or maps, by which the leading dimensions of an operand are walked;
-// 0 where it has size 1 and the results do not. `full`: its shape with the leading
-// dimensions of the results, `rank` of them. Empty where it does not fit.
+// 0 where it has size 1 and others do not. `full`: its shape with the leading
+// dimensions of all, `rank` of them. Empty where it does not fit.
 std::optional<Dims> leading_strides(const Dims& shape, const Dims& full, size_t rank) {
   if (shape.size() != full.size()) return std::nullopt;
   Dims strides(rank);
@@ -186,7 +196,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
                   Call* call) {
   const auto has = [&](unsigned what) { return (op.has & what) != 0; };
   const size_t operands = 2 + has(kHasWeight);
-  const size_t least_results = has(kHasSums) + has(kHasErrors) + has(kHasMap) +
+  const size_t least_results = has(kHasLoss) + has(kHasTerms) + has(kHasMap) +
                                has(kHasGradients) + 1;  // and scratch
 
   std::vector<Buffer> in, out;
@@ -205,7 +215,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
 
   const Buffer &img1 = in[kImg1], &img2 = in[kImg2];
   ffi::DataType image_type = img1.dtype;
-  if (has(kHasErrors)) {
+  if (has(kHasTerms)) {
     int integers = 0;
     for (const int i : {kImg1, kImg2}) {
       const auto pixels = integer_pixels(in[i].dtype);
@@ -222,7 +232,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   if (!dtype || (own(0) && img1.dtype != image_type) ||
       (own(1) && img2.dtype != image_type)) {
     return invalid("images must have one dtype, float16, bfloat16, float32 or float64" +
-                   std::string(has(kHasErrors) ? ", or be uint8 or uint16" : "") +
+                   std::string(has(kHasTerms) ? ", or be uint8 or uint16" : "") +
                    "; got " + text(img1.dtype) + " and " + text(img2.dtype));
   }
   const size_t gradients = out.size() - (least_results - has(kHasGradients));
@@ -239,10 +249,8 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
                    text(img2.shape));
   }
   const size_t leading_rank = img1.shape.size() - trailing;
-  if (out[0].shape.size() < leading_rank) {
-    return invalid("results have too few dimensions: " + text(out[0].shape));
-  }
-  const Dims leading(out[0].shape.begin(), out[0].shape.begin() + leading_rank);
+  Dims leading(leading_rank, 1);
+  for (const Buffer& b : in) widen(b.shape, &leading);
   const Dims rest(img1.shape.begin() + leading_rank, img1.shape.end());
   call->height = rest[0];
   call->width = rest[1];
@@ -259,7 +267,17 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   const ffi::DataType wide = *dtype == DType::kF64 ? ffi::F64 : ffi::F32;
   const ffi::DataType gradient = *dtype == DType::kBF16 ? ffi::BF16 : wide;
   const Dims planes = last ? joined(leading, {call->channels}) : leading;
-  const Dims pairs = joined(leading, {2});
+  Dims groups;
+  if (has(kHasLoss)) {
+    // The loss has the first dimensions of the planes; over the others it is summed.
+    // Errors are counted of all channels of an image together.
+    const size_t most = has(kHasTerms) ? leading.size() : planes.size();
+    const size_t kept = std::min(out[0].shape.size(), most);
+    groups.assign(planes.begin(), planes.begin() + kept);
+    call->results = 1;
+    for (const int64_t n : groups) call->results *= n;
+  }
+  const Dims terms = joined(groups, {kTerms});
   const Dims words = joined(planes, {kScratchWords});
   const Dims image = joined(leading, rest);
   Dims map = image;
@@ -277,8 +295,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
     }
     if (!found) {
       return invalid("images " + text(img1.shape) + " and " + text(img2.shape) +
-                     " do not fit each other and results with leading dimensions " +
-                     text(leading));
+                     " do not fit each other and leading dimensions " + text(leading));
     }
     strides.push_back(*found);
     call->operand[i] = in[i].data;
@@ -294,8 +311,8 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
     const Dims& shape;
     void** data;
   } results[] = {
-      {has(kHasSums), "sums", wide, planes, &call->sums},
-      {has(kHasErrors), "errors", wide, pairs, &call->errors},
+      {has(kHasLoss), "loss", wide, groups, &call->loss},
+      {has(kHasTerms), "terms", wide, terms, &call->terms},
       {has(kHasMap), "map", image_type, map, &call->map},
       {has(kHasGradients), "gradient", gradient, image, &call->grad1},
       {out.size() > least_results, "second gradient", gradient, image, &call->grad2},

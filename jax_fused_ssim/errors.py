@@ -11,7 +11,7 @@ from jax import Array
 
 from jax_fused_ssim import xla
 from jax_fused_ssim.integer import image_dtype, pixels
-from jax_fused_ssim.mean import Mean, Means
+from jax_fused_ssim.mean import Mean
 from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.sums import split_sum_of_any
 
@@ -43,14 +43,6 @@ def difference(x: Array, y: Array, spec: Spec) -> Array:
     dtype = compute_dtype(image_dtype(x, y))
     x, y = (pixels(a, spec, dtype) for a in (x, y))
     return (x - y) * np.asarray(1 / spec.data_range, dtype)
-
-
-def loss_of_means(means: Means, spec: Spec) -> tuple[Array, Means]:
-    """The means times their weights in the spec, added up, and the means."""
-    weights = Means(spec.l1_weight, spec.l2_weight, spec.ssim_weight)
-    # A mean without weight may be infinite.
-    terms = [w * m for w, m in zip(weights, means, strict=True) if w != 0]
-    return sum(terms, jnp.zeros_like(means.dissimilarity)), means
 
 
 def sum_of_last(a: Array, ndim: int, mesh_axes: Sequence[Any] = ()) -> Array:

@@ -15,14 +15,18 @@ from jax_fused_ssim import native
 from jax_fused_ssim.spec import Spec
 
 
-def register_lowerings(primitive: Primitive, plain: Callable[..., Any]) -> None:
+def register_lowerings(
+    primitive: Primitive, plain: Callable[..., Any], by_plane: Callable[..., Any]
+) -> None:
     """Registers the lowerings of an op for every platform.
 
     Args:
       primitive: the op. Its custom call target has the same name; an op that has none
         is plain JAX everywhere.
       plain: the same in plain JAX.
+      by_plane: the same by an op whose loss is not summed over planes.
     """
+    by_plane_rule = mlir.lower_fun(by_plane, multiple_results=True)
     plain_rule = mlir.lower_fun(plain, multiple_results=True)
     platforms = native.platforms_of(primitive.name)
     if not platforms:
@@ -54,6 +58,9 @@ def register_lowerings(primitive: Primitive, plain: Callable[..., Any]) -> None:
                 return plain_rule(ctx, *args, spec=spec, **kw)
             if not native.usable(platform):
                 return elsewhere(ctx, *args, spec=spec, **kw)
+            if spec.summed and _may_be_partitioned(ctx):
+                # Each device has some of the planes.
+                return by_plane_rule(ctx, *args, spec=spec, **kw)
             return _custom_call(primitive.name, ctx, args, spec)
 
         mlir.register_lowering(primitive, fused, platform=platform)
@@ -66,18 +73,16 @@ def _platforms(ctx: mlir.LoweringRuleContext) -> Sequence[str]:
 def _custom_call(
     name: str, ctx: mlir.LoweringRuleContext, args: Sequence[Any], spec: Spec
 ) -> Sequence[Any]:
-    if _may_be_partitioned(ctx):
+    partitioned = _may_be_partitioned(ctx)
+    if partitioned:
         ctx, args = _without_broadcast(ctx, args, spec)
     batch = _leading_ndim(ctx.avals_in, spec)
-    planes = spec.plane_shape(
-        (*ctx.avals_out[0].shape[:batch], *ctx.avals_in[0].shape[batch:])
-    )
+    image = ctx.avals_in[0].shape[batch:]
+    planes = spec.plane_shape((*_leading_shape(ctx.avals_in, spec), *image))
     scratch = ShapedArray((*planes, native.SCRATCH_WORDS), np.dtype("uint32"))
     avals_out = [*ctx.avals_out, scratch]
-    rule = jax.ffi.ffi_lowering(
-        name,
-        extra_attributes=_partitioning(ctx.avals_in, avals_out, spec),
-    )
+    partitioning = _partitioning(ctx.avals_in, avals_out, spec) if partitioned else None
+    rule = jax.ffi.ffi_lowering(name, extra_attributes=partitioning)
     results = rule(
         ctx.replace(avals_out=avals_out),
         *args,
@@ -87,12 +92,20 @@ def _custom_call(
 
 
 def _leading_ndim(avals_in: Sequence[Any], spec: Spec) -> int:
-    """How many leading dimensions operands and results have."""
+    """How many leading dimensions operands have."""
     return len(avals_in[0].shape) - spec.spatial_ndim
+
+
+def _leading_shape(avals_in: Sequence[Any], spec: Spec) -> tuple[int, ...]:
+    """The leading dimensions of all operands together."""
+    batch = _leading_ndim(avals_in, spec)
+    return jnp.broadcast_shapes(*[aval.shape[:batch] for aval in avals_in])
 
 
 def _may_be_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
     """Whether XLA may cut this call's leading dimensions over devices."""
+    if getattr(ctx.module_context.lowering_parameters, "for_export", False):
+        return True
     axes = ctx.module_context.axis_context
     if isinstance(axes, mlir.SPMDAxisContext):
         return set(axes.manual_axes) != set(axes.mesh.axis_names)
@@ -102,13 +115,13 @@ def _may_be_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
 def _without_broadcast(
     ctx: mlir.LoweringRuleContext, args: Sequence[Any], spec: Spec
 ) -> tuple[mlir.LoweringRuleContext, Sequence[Any]]:
-    """Gives every operand the leading dimensions of the results.
+    """Gives every operand the leading dimensions of all together.
 
     XLA cuts the leading dimensions of all operands alike: one of size 1, which the
     kernel would read again for every entry, would be cut into itself and padding.
     """
     batch = _leading_ndim(ctx.avals_in, spec)
-    leading = ctx.avals_out[0].shape[:batch]
+    leading = _leading_shape(ctx.avals_in, spec)
     shapes = [(*leading, *aval.shape[batch:]) for aval in ctx.avals_in]
     if all(a.shape == s for a, s in zip(ctx.avals_in, shapes, strict=True)):
         return ctx, args

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jax_fused_ssim import halo, ops
+from jax_fused_ssim import halo, ops, xla
 from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.sums import split_sum, split_sum_of_any
@@ -91,7 +91,12 @@ class Mean(NamedTuple):
                 factor = inverse if factor is None else factor * inverse
         spec = self.spec.with_scales(1 / _product(dims), 1 / _product(error_dims))
         where_cut = [c.axis for c in self.cut]
-        return spec.with_padding(where_cut, False).with_crop(where_cut, True), factor
+        spec = spec.with_padding(where_cut, False).with_crop(where_cut, True)
+        planes = spec.plane_shape(interior.shape)
+        # Of channels first, the channels are images here.
+        return spec.with_summed(
+            1 if self.per_image else len(planes) - len(self.cut)
+        ), factor
 
     def _counted(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return shape[-3:] if self.per_image else shape
@@ -105,35 +110,41 @@ class Mean(NamedTuple):
             for v, mask in zip(values, halo.inside(self.cut), strict=True)
         ]
 
-    def dissimilarity(self, sums: Sequence[Array], factor: Array | None) -> Array:
+    def loss(
+        self,
+        losses: Sequence[Array],
+        terms: Sequence[Array] | None,
+        factor: Array | None,
+    ) -> tuple[Array, Means | None]:
+        """The loss and its means from what an op gives for every part."""
+        if not self.errors:
+            return self._dissimilarity(losses, factor), None
+        assert terms is not None
+        whole = terms[0]
+        if not self._is_whole:
+            values, own_axes = self._joined(terms)
+            from_end = [i - values.ndim for i in own_axes]
+            whole = split_sum_of_any(values, from_end, self.mesh_axes)
+        if factor is not None:
+            whole = whole * factor
+        l1, l2, dissimilarity = (whole[..., i] for i in range(3))
+        means = Means(l1, l2, jnp.minimum(dissimilarity, 2))
+        if self._is_whole and factor is None:
+            return losses[0], means
+        return xla.loss_of_terms(means, self.spec), means
+
+    def _dissimilarity(self, sums: Sequence[Array], factor: Array | None) -> Array:
         """The mean of 1 - SSIM from what `ops.ssim_sum` gives for every part."""
-        values, own_axes = self._joined(sums)
-        axes = (*own_axes, -1) if self.per_image else tuple(range(values.ndim))
-        total = split_sum(values, axes, bound=2, mesh_axes=self.mesh_axes)
+        total = sums[0]
+        if not self._is_whole:
+            values, own_axes = self._joined(sums)
+            total = split_sum(values, own_axes, bound=2, mesh_axes=self.mesh_axes)
         return jnp.minimum(total if factor is None else total * factor, 2)
 
-    def means(
-        self, sums: Sequence[Array], errors: Sequence[Array], factor: Array | None
-    ) -> Means:
-        """All means from what `ops.loss_sum` gives for every part."""
-        values, own_axes = self._joined(errors)
-        # Of channels first, the channels are images here.
-        channels = () if self.spec.channels_last else (-2,)
-        axes = (*own_axes, *channels) if self.per_image else range(values.ndim - 1)
-        from_end = [i if i < 0 else i - values.ndim for i in axes]
-        totals = split_sum_of_any(values, from_end, self.mesh_axes)
-        if factor is not None:
-            totals = totals * factor
-        return Means(totals[..., 0], totals[..., 1], self.dissimilarity(sums, factor))
-
-    def loss(
-        self, sums: Sequence[Array], errors: Sequence[Array], factor: Array | None
-    ) -> tuple[Array, Means | None]:
-        """The loss from what `ops.loss_sum` gives for every part, and its means."""
-        if not self.errors:
-            return self.dissimilarity(sums, factor), None
-        means = self.means(sums, errors, factor)
-        return weighted(means, self.spec), means
+    @property
+    def _is_whole(self) -> bool:
+        """Whether an op sees all that a mean is over."""
+        return not self.cut and not self.mesh_axes
 
     def _joined(self, values: Sequence[Array]) -> tuple[Array, tuple[int, ...]]:
         """What every part has, as one array, and the axis of the parts in it."""
@@ -157,14 +168,6 @@ class Mean(NamedTuple):
 def _product(dims: Sequence[Any]) -> int:
     """Of those dimensions that are not symbolic."""
     return math.prod(d for d in dims if isinstance(d, int))
-
-
-def weighted(means: Means, spec: Spec) -> Array:
-    """The means times the weights in `spec`, added up."""
-    weights = Means(spec.l1_weight, spec.l2_weight, spec.ssim_weight)
-    # A mean without weight may be infinite.
-    terms = [w * m for w, m in zip(weights, means, strict=True) if w != 0]
-    return sum(terms, jnp.zeros_like(means.dissimilarity))
 
 
 def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
@@ -201,10 +204,9 @@ def loss_mean(
     spec, factor = mean.scaled_spec(xs[0])
     pairs = list(zip(xs, ys, strict=True))
     if not _by_loss_op(xs, ys, mean):
-        sums = [ops.ssim_sum(x, y, spec) for x, y in pairs]
-        return mean.dissimilarity(sums, factor), None
-    sums, errors = zip(*[ops.loss_sum(x, y, spec) for x, y in pairs], strict=True)
-    return mean.loss(sums, errors, factor)
+        return mean.loss([ops.ssim_sum(x, y, spec) for x, y in pairs], None, factor)
+    losses, terms = zip(*[ops.loss_sum(x, y, spec) for x, y in pairs], strict=True)
+    return mean.loss(losses, terms, factor)
 
 
 def _by_loss_op(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> bool:
@@ -216,28 +218,25 @@ def _by_loss_op(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> bool:
 def _loss_mean_jvp(mean: Mean, primals: Any, tangents: Any) -> Any:
     spec, factor = mean.scaled_spec(primals[0][0])
     by_loss_op = _by_loss_op(*primals, mean)
-    sums, errors, products = [], [], []
+    losses, terms, products = [], [], []
     for x, y, *part_tangents in zip(*primals, *tangents, strict=True):
         wrt, given = ops.perturbed(part_tangents)
         if by_loss_op:
-            part_sums, part_errors, grads = ops.loss_sum_grad(x, y, spec, wrt)
-            errors.append(part_errors)
+            loss, part_terms, grads = ops.loss_sum_grad(x, y, spec, wrt)
+            terms.append(part_terms)
         else:
-            part_sums, grads = ops.ssim_sum_grad(x, y, spec, wrt)
-        sums.append(part_sums)
+            loss, grads = ops.ssim_sum_grad(x, y, spec, wrt)
+        losses.append(loss)
         axes = (-3, -2, -1) if mean.per_image else tuple(range(len(mean.cut), x.ndim))
-        dtype = part_sums.dtype
         products.append(
             sum(
-                jnp.sum(g.astype(dtype) * t.astype(dtype), axis=axes)
+                jnp.sum(g.astype(loss.dtype) * t.astype(loss.dtype), axis=axes)
                 for g, t in zip(grads, given, strict=True)
             )
         )
     tangent = mean.tangent(products, factor)
-    if not by_loss_op:
-        return (mean.dissimilarity(sums, factor), None), (tangent, None)
-    loss, means = mean.loss(sums, errors, factor)
+    value, means = mean.loss(losses, terms, factor)
     if means is None:
-        return (loss, None), (tangent, None)
+        return (value, None), (tangent, None)
     # Depends on the tangents, so that who differentiates a mean can be told.
-    return (loss, means), (tangent, Means(*[0 * tangent] * len(means)))
+    return (value, means), (tangent, Means(*[0 * tangent] * len(means)))

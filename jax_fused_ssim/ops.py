@@ -40,13 +40,13 @@ def _sum_to(a: Array, shape: Sequence[int]) -> Array:
 def _seen_by_checkify(a: Array) -> Array:
     """The array, as the result of an op of JAX: `checkify` looks for NaN in no others.
 
-    XLA drops the multiplication. A mean needs none: an op of JAX ends it.
+    XLA drops the multiplication.
     """
     return a * 1
 
 
 def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
-    """For every plane, `scale * sum of (1 - SSIM)`.
+    """`ssim_weight * scale * sum of (1 - SSIM)`, of every plane or of several together.
 
     Args:
       x: [..., H, W], or [..., H, W, C] with `spec.channels_last`; float16, bfloat16,
@@ -55,16 +55,17 @@ def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
       spec: static parameters.
 
     Returns:
-      [...], or [..., C]: float32, float64 for float64 images.
+      [...], or [..., C], without the last `spec.summed` dimensions: float32, float64
+      for float64 images.
     """
-    return ssim_sum_p.bind(x, y, spec=spec)[0]
+    return _seen_by_checkify(ssim_sum_p.bind(x, y, spec=spec)[0])
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def ssim_sum_grad(
     x: Array, y: Array, spec: Spec, wrt: Wrt = (True, False)
 ) -> tuple[Array, tuple[Array, ...]]:
-    """`ssim_sum` and its gradients times `ssim_weight`, in one pass.
+    """`ssim_sum` and its gradients, in one pass.
 
     Args:
       x: as in `ssim_sum`.
@@ -73,14 +74,14 @@ def ssim_sum_grad(
       wrt: whether the gradient in x, and that in y, is asked for; at least one is.
 
     Returns:
-      The sums, and a tuple of the gradients asked for, with the leading dimensions of
-      the results: in the images' dtype, but float32 for float16 images.
+      The loss, and a tuple of the gradients asked for, with the leading dimensions of
+      both images: in the images' dtype, but float32 for float16 images.
     """
     # SSIM is symmetric: the kernels know two of the three cases.
     if wrt == (False, True):
         x, y, wrt = y, x, (True, False)
-    sums, *grads = ssim_sum_grad_p.bind(x, y, spec=spec, wrt=wrt)
-    return sums, tuple(grads)
+    loss, *grads = ssim_sum_grad_p.bind(x, y, spec=spec, wrt=wrt)
+    return _seen_by_checkify(loss), tuple(grads)
 
 
 @ssim_sum_grad.defjvp
@@ -93,7 +94,9 @@ def _ssim_sum_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any
 
 
 def loss_sum(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
-    """`ssim_sum` and, for every image, the sums of its errors.
+    """A loss of SSIM and errors, of every plane or of several together, and its terms.
+
+    The loss is l1_weight, l2_weight and ssim_weight times the three terms, added up.
 
     Args:
       x: as in `ssim_sum`; or integers: `integer.pixels`.
@@ -101,24 +104,28 @@ def loss_sum(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
       spec: static parameters.
 
     Returns:
-      The sums of `ssim_sum`, which may differ by rounding, and [..., 2]: `error_scale`
-      times the sum of |d| and that of d^2, where d = (x - y) / data_range, over all
-      pixels and channels of a leading index, or with `spec.crop` over those of the map.
+      The loss, of the shape of `ssim_sum` (with `spec.channels_last` of all channels
+      together at least), and its terms, with a last dimension of 3:
+      `error_scale` times the sum of |d| and that of d^2, where
+      d = (x - y) / data_range, over all pixels, or with `spec.crop` over those of the
+      map; and `scale * sum of (1 - SSIM)`, which may differ from `ssim_sum` by
+      rounding.
     """
     if is_integer(x):
         x, y = y, x
-    sums, errors = loss_sum_p.bind(x, y, spec=spec)
-    return sums, errors
+    loss, terms = loss_sum_p.bind(x, y, spec=_of_images(spec))
+    return _seen_by_checkify(loss), terms
+
+
+def _of_images(spec: Spec) -> Spec:
+    return spec.with_summed(max(spec.summed, spec.least_summed(errors=True)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def loss_sum_grad(
     x: Array, y: Array, spec: Spec, wrt: Wrt = (True, False)
 ) -> tuple[Array, Array, tuple[Array, ...]]:
-    """`loss_sum` and the gradients of a loss, in one pass.
-
-    The loss is `ssim_weight`, `l1_weight` and `l2_weight` times the three sums, added
-    up over all planes and images.
+    """`loss_sum` and the gradients of the loss, in one pass.
 
     Args:
       x: as in `loss_sum`.
@@ -132,15 +139,15 @@ def loss_sum_grad(
     """
     if wrt == (False, True):
         x, y, wrt = y, x, (True, False)
-    sums, errors, *grads = loss_sum_grad_p.bind(x, y, spec=spec, wrt=wrt)
-    return sums, errors, tuple(grads)
+    loss, terms, *grads = loss_sum_grad_p.bind(x, y, spec=_of_images(spec), wrt=wrt)
+    return _seen_by_checkify(loss), terms, tuple(grads)
 
 
 @loss_sum_grad.defjvp
 def _loss_sum_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any:
     results = loss_sum_grad(*primals, spec, wrt)
     _, out_tangents = jax.jvp(
-        lambda x, y: xla.loss_sum_grad(x, y, spec, wrt), primals, tangents
+        lambda x, y: xla.loss_sum_grad(x, y, _of_images(spec), wrt), primals, tangents
     )
     return results, _of_dtypes(results, out_tangents)
 

@@ -8,7 +8,7 @@ import jax.export
 from jax import Array
 from jax.typing import ArrayLike
 
-from jax_fused_ssim import halo
+from jax_fused_ssim import halo, xla
 from jax_fused_ssim.arguments import (
     DataFormat,
     ErrorRegion,
@@ -20,7 +20,7 @@ from jax_fused_ssim.arguments import (
     checked_weight,
 )
 from jax_fused_ssim.constant import constant
-from jax_fused_ssim.errors import error_means, loss_of_means
+from jax_fused_ssim.errors import error_means
 from jax_fused_ssim.mean import Mean, Means, loss_mean
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.spec import Spec
@@ -229,7 +229,8 @@ def loss_of_block(
         return loss_mean(xs, ys, mean)
     of_ssim = mean._replace(errors=False, spec=mean.spec.plain())
     dissimilarity, _ = loss_mean(xs, ys, of_ssim)
-    return loss_of_means(Means(*error_means(x, y, mean), dissimilarity), mean.spec)
+    means = Means(*error_means(x, y, mean), dissimilarity)
+    return xla.loss_of_terms(means, mean.spec), means
 
 
 # As the functions of jax.numpy, one compiled program where it is called outside jit.

@@ -2,10 +2,11 @@
 
 Each op is one custom call on CPU and CUDA and plain JAX (`xla.py`) elsewhere:
 
-  ssim_sum       per plane, scale * sum of (1 - SSIM): no image is written
+  ssim_sum       the sum of 1 - SSIM, scaled: no image is written
   ssim_sum_grad  the same, and its gradient in either image or both: one pass
-  loss_sum       ssim_sum, and per image error_scale * sum of |d| and of d^2
-  loss_sum_grad  the same, and the gradient of their weighted sum: one pass
+  loss_sum       the same and the sums of |d| and d^2, weighted and added up, and these
+                 three terms
+  loss_sum_grad  the same, and the gradient of the loss: one pass
   ssim_map       the map
   ssim_map_grad  gradients of a sum of (1 - SSIM) times a cotangent; recomputes, stores
                  nothing between
@@ -73,8 +74,8 @@ def _broadcast_aval(x: Any, y: Any, spec: Spec) -> Any:
 
 def _sum_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
-    kept = full.ndim - spec.spatial_ndim
-    shape = spec.plane_shape(full.shape)
+    shape = spec.loss_shape(full.shape)
+    kept = min(len(shape), full.ndim - spec.spatial_ndim)
     return [_result(full, shape, compute_dtype(image_dtype(x, y)), kept)]
 
 
@@ -96,10 +97,12 @@ def _sum_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
 
 
 def _loss_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
+    if spec.summed < spec.least_summed(errors=True):
+        raise TypeError("errors are counted of all interleaved channels together")
     full = _broadcast_aval(x, y, spec)
-    kept = full.ndim - spec.spatial_ndim
-    sums = _sum_types(x, y, spec=spec)
-    return [*sums, _result(full, (*full.shape[:kept], 2), sums[0].dtype, kept)]
+    (loss,) = _sum_types(x, y, spec=spec)
+    kept = min(loss.ndim, full.ndim - spec.spatial_ndim)
+    return [loss, _result(full, (*loss.shape, 3), loss.dtype, kept)]
 
 
 def _loss_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
@@ -182,8 +185,22 @@ def _op(
     primitive.def_abstract_eval(types)
     primitive.def_impl(_eager(primitive))
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
-    register_lowerings(primitive, plain)
+    register_lowerings(primitive, plain, functools.partial(_by_plane, primitive))
     return primitive
+
+
+def _by_plane(
+    primitive: Primitive, *args: Array, spec: Spec, **params: Any
+) -> list[Array]:
+    """An op with a loss that is summed over planes, by one that is not."""
+    errors = primitive in (loss_sum_p, loss_sum_grad_p)
+    own = spec.with_summed(spec.least_summed(errors))
+    rest = spec.with_summed(spec.summed - own.summed)
+    loss, *others = primitive.bind(*args, spec=own, **params)
+    if errors:
+        terms, *grads = others
+        return [*xla.sum_terms_over_planes(terms, rest), *grads]
+    return [xla.sum_over_planes(loss, rest, spec.map_shape(args[0].shape)), *others]
 
 
 def _as_gradients(grads: Sequence[Array], x: Array) -> list[Array]:
@@ -191,13 +208,13 @@ def _as_gradients(grads: Sequence[Array], x: Array) -> list[Array]:
 
 
 def _plain_sum_grad(x: Array, y: Array, *, spec: Spec, wrt: Wrt) -> list[Array]:
-    sums, grads = xla.ssim_sum_grad(x, y, spec, wrt)
-    return [sums, *_as_gradients(grads, x)]
+    loss, grads = xla.ssim_sum_grad(x, y, spec, wrt)
+    return [loss, *_as_gradients(grads, x)]
 
 
 def _plain_loss_grad(x: Array, y: Array, *, spec: Spec, wrt: Wrt) -> list[Array]:
-    sums, errors, grads = xla.loss_sum_grad(x, y, spec, wrt)
-    return [sums, errors, *_as_gradients(grads, y if is_integer(x) else x)]
+    loss, terms, grads = xla.loss_sum_grad(x, y, spec, wrt)
+    return [loss, terms, *_as_gradients(grads, y if is_integer(x) else x)]
 
 
 def _plain_map_grad(

@@ -28,10 +28,11 @@ class Spec:
       channels_last: the layout.
       scale: multiplies the sums of 1 - SSIM.
       error_scale: multiplies the sums of errors.
-      ssim_weight: what gradients have of the scaled sum of 1 - SSIM.
-      l1_weight: what they have of the scaled sum of absolute errors.
-      l2_weight: what they have of the scaled sum of squared errors.
+      ssim_weight: what a loss, and its gradient, has of the scaled sum of 1 - SSIM.
+      l1_weight: what it has of the scaled sum of absolute errors.
+      l2_weight: what it has of the scaled sum of squared errors.
       crop: for H and for W, whether errors are counted only where the map is.
+      summed: over how many of the last dimensions of `plane_shape` a loss is summed.
       implementation: None (the kernel where there is one), "fused" (an error at
         lowering where there is none) or "xla" (plain JAX).
     """
@@ -47,6 +48,7 @@ class Spec:
     l1_weight: float = 0.0
     l2_weight: float = 0.0
     crop: tuple[bool, bool] = (False, False)
+    summed: int = 0
     implementation: str | None = None
 
     @property
@@ -86,6 +88,10 @@ class Spec:
     def with_scales(self, scale: float, error_scale: float) -> "Spec":
         """The same with other scales."""
         return dataclasses.replace(self, scale=scale, error_scale=error_scale)
+
+    def with_summed(self, summed: int) -> "Spec":
+        """The same with losses summed over other dimensions."""
+        return dataclasses.replace(self, summed=summed)
 
     def with_weights(self, ssim: float, l1: float, l2: float) -> "Spec":
         """The same with other weights in the gradients."""
@@ -130,6 +136,15 @@ class Spec:
         """Shape of what has one entry for every plane of images of this shape."""
         channels = shape[-1:] if self.channels_last else ()
         return (*shape[: len(shape) - self.spatial_ndim], *channels)
+
+    def least_summed(self, errors: bool) -> int:
+        """The least that `summed` may be: interleaved errors are counted together."""
+        return int(errors and self.channels_last)
+
+    def loss_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the loss of images of this shape."""
+        planes = self.plane_shape(shape)
+        return planes[: len(planes) - self.summed]
 
 
 def gradient_dtype(dtype: DTypeLike) -> jnp.dtype:

@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jax_fused_ssim import halo, ops, xla
 from jax_fused_ssim.centre import centre_of_planes
 from jax_fused_ssim.constant import constant
-from jax_fused_ssim.errors import difference, loss_of_means, sum_of_last
+from jax_fused_ssim.errors import difference, sum_of_last
 from jax_fused_ssim.integer import image_dtype, pixels
 from jax_fused_ssim.mean import Mean, Means
 from jax_fused_ssim.placement import placed_like
@@ -127,8 +127,8 @@ def weighted_loss_mean(
     dissimilarity = exact + lax.stop_gradient(jnp.clip(exact, 0, 2) - exact)
     if not mean.errors:
         return dissimilarity, None
-    l1, l2 = _weighted_errors(x, y, weights, mean)
-    return loss_of_means(Means(l1, l2, dissimilarity), mean.spec)
+    means = Means(*_weighted_errors(x, y, weights, mean), dissimilarity)
+    return xla.loss_of_terms(means, mean.spec), means
 
 
 def _map(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, Array]:

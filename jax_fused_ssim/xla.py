@@ -7,7 +7,9 @@ Every function here can be differentiated any number of times, in both modes.
 """
 
 import itertools
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -144,16 +146,19 @@ def _dissimilarity(t: _Terms) -> Array:
 
 def _scaled_sum(dissimilarity: Array, spec: Spec) -> Array:
     y_axis, x_axis = spec.spatial_axes
-    width = dissimilarity.shape[x_axis]
     # The scale in two parts: rounded alone it would be wrong for every pixel alike.
     scale = np.asarray(spec.scale, dissimilarity.dtype)
     rest = np.asarray(spec.scale - float(scale), dissimilarity.dtype)
     scaled = dissimilarity * scale + dissimilarity * rest
     bound = 2 * abs(spec.scale)
     rows = split_sum(scaled, x_axis, bound)
-    return split_sum(
-        rows, y_axis + 1, bound * (width if isinstance(width, int) else 4096)
-    )
+    return split_sum(rows, y_axis + 1, bound * _terms_in(dissimilarity.shape, [x_axis]))
+
+
+def _terms_in(shape: Sequence[Any], axes: Sequence[int]) -> int:
+    """How many terms a sum along axes has; a symbolic size counts as 4096."""
+    sizes = [shape[axis] for axis in axes]
+    return math.prod(n if isinstance(n, int) else 4096 for n in sizes)
 
 
 def _where_counted(d: Array, spec: Spec) -> Array:
@@ -177,13 +182,56 @@ def absolute(d: Array) -> Array:
 
 
 def _errors(d: Array, spec: Spec) -> Array:
-    """For every image, error_scale * sum of |d| and of d^2."""
+    """For every plane, error_scale * sum of |d| and of d^2."""
+    y_axis, x_axis = spec.spatial_axes
     d = _where_counted(d, spec)
-    rows = (-2, -1) if spec.channels_last else (-1,)
     sums = [
-        split_sum_of_any(split_sum_of_any(e, rows), (-1,)) for e in (absolute(d), d * d)
+        split_sum_of_any(split_sum_of_any(e, (x_axis,)), (y_axis + 1,))
+        for e in (absolute(d), d * d)
     ]
     return jnp.stack(sums, -1) * np.asarray(spec.error_scale, d.dtype)
+
+
+def loss_of_terms(terms: Sequence[Array], spec: Spec) -> Array:
+    """|d|, d^2 and 1 - SSIM, summed or in the mean, times their weights, added up."""
+    weights = (spec.l1_weight, spec.l2_weight, spec.ssim_weight)
+    # A term without weight may be infinite.
+    weighted = [w * t for w, t in zip(weights, terms, strict=True) if w != 0]
+    return sum(weighted, jnp.zeros_like(terms[-1]))
+
+
+def sum_over_planes(losses: Array, spec: Spec, map_shape: Sequence[Any]) -> Array:
+    """The loss of `ops.ssim_sum` from that of every plane.
+
+    Args:
+      losses: one for every plane.
+      spec: static parameters; its `summed` is of these planes.
+      map_shape: of the maps.
+    """
+    axes = tuple(range(-spec.summed, 0))
+    bound = 2 * abs(spec.ssim_weight * spec.scale)
+    bound *= _terms_in(map_shape, spec.spatial_axes)
+    return split_sum(losses, axes, bound) if bound else jnp.sum(losses, axes)
+
+
+def sum_terms_over_planes(terms: Array, spec: Spec) -> tuple[Array, Array]:
+    """The results of `ops.loss_sum` from the terms of every plane or image."""
+    if spec.summed:
+        terms = split_sum_of_any(terms, range(-1 - spec.summed, -1))
+    return loss_of_terms([terms[..., i] for i in range(3)], spec), terms
+
+
+def _loss(dissimilarity: Array, spec: Spec) -> Array:
+    sums = _scaled_sum(dissimilarity, spec) * spec.ssim_weight
+    if not spec.summed:
+        return sums
+    return sum_over_planes(sums, spec, dissimilarity.shape)
+
+
+def _loss_and_terms(dissimilarity: Array, d: Array, spec: Spec) -> tuple[Array, Array]:
+    sums = _scaled_sum(dissimilarity, spec)
+    terms = jnp.concatenate([_errors(d, spec), sums[..., None]], -1)
+    return sum_terms_over_planes(terms, spec)
 
 
 def _gradients(
@@ -233,7 +281,7 @@ def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
     """Plain JAX version of `ops.ssim_sum`."""
     a = _sum_difference(x, y, spec)
     t = _terms(a, _moments(a, spec), spec)
-    return _scaled_sum(_dissimilarity(t), spec)
+    return _loss(_dissimilarity(t), spec)
 
 
 def ssim_sum_grad(
@@ -243,15 +291,14 @@ def ssim_sum_grad(
     a = _sum_difference(x, y, spec)
     m = _moments(a, spec)
     t = _terms(a, m, spec)
-    sums = _scaled_sum(_dissimilarity(t), spec)
-    return sums, _gradients(a, m, t, None, wrt, spec)
+    return _loss(_dissimilarity(t), spec), _gradients(a, m, t, None, wrt, spec)
 
 
 def loss_sum(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
     """Plain JAX version of `ops.loss_sum`."""
     a = _sum_difference(x, y, spec, errors=True)
     t = _terms(a, _moments(a, spec), spec)
-    return _scaled_sum(_dissimilarity(t), spec), _errors(a.d, spec)
+    return _loss_and_terms(_dissimilarity(t), a.d, spec)
 
 
 def loss_sum_grad(
@@ -261,9 +308,8 @@ def loss_sum_grad(
     a = _sum_difference(x, y, spec, errors=True)
     m = _moments(a, spec)
     t = _terms(a, m, spec)
-    sums = _scaled_sum(_dissimilarity(t), spec)
-    grads = _gradients(a, m, t, None, wrt, spec, errors=True)
-    return sums, _errors(a.d, spec), grads
+    loss, terms = _loss_and_terms(_dissimilarity(t), a.d, spec)
+    return loss, terms, _gradients(a, m, t, None, wrt, spec, errors=True)
 
 
 def ssim_map(x: Array, y: Array, spec: Spec) -> Array:

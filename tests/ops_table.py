@@ -24,13 +24,13 @@ class Op:
     wrt: tuple[bool, bool] | None = None
 
     @property
-    def sums(self):
-        """Whether its first result is the sums of the planes."""
+    def loss(self):
+        """Whether its first result is a loss."""
         return "_sum" in self.name
 
     @property
     def errors(self):
-        """Whether its second result is the errors of the images."""
+        """Whether the loss has errors, and its second result is the terms."""
         return self.name.startswith("loss_sum")
 
     @property
@@ -53,7 +53,7 @@ class Op:
         """What of the public functions is this op."""
         if self.errors:
             function = functools.partial(photometric_loss, l2_weight=0.5)
-        elif self.sums:
+        elif self.loss:
             function = fused_ssim
         else:
             function = functools.partial(fused_ssim, reduction="none")

@@ -11,10 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from ops_table import OPS, every_op
 from programs import TARGET, calls, instructions
 
-from jax_fused_ssim import build_info, fused_ssim, image_metrics, photometric_loss
+from jax_fused_ssim import (
+    CUSTOM_CALL_TARGETS,
+    build_info,
+    fused_ssim,
+    image_metrics,
+    photometric_loss,
+)
 
 SHAPE = (2, 3, 40, 50)
 SHAPES = {"NCHW": SHAPE, "NHWC": (2, 40, 50, 3)}
@@ -27,13 +34,15 @@ def arguments(dtype="float32", shape=SHAPE):
     return tuple(jnp.asarray(images.noise(shape, seed), dtype) for seed in (1, 2))
 
 
+FREE = ("parameter", "get-tuple-element", "tuple", "custom-call", "bitcast")
+
+
 def image_sized(found):
     """Instructions that make an array of at least half an image, but for the call."""
-    free = ("parameter", "get-tuple-element", "tuple", "custom-call", "bitcast")
     return [
         line
         for opcode, shapes, line in found
-        if opcode not in free and any(np.prod(s) >= np.prod(SHAPE) / 2 for s in shapes)
+        if opcode not in FREE and any(np.prod(s) >= np.prod(SHAPE) / 2 for s in shapes)
     ]
 
 
@@ -70,6 +79,25 @@ def test_loss_and_gradient_is_one_call(name, data_format, padding, argnums, dtyp
     (call,) = (shapes for opcode, shapes, _ in found if opcode == "custom-call")
     gradients = [s for s in call if s == shape]
     assert len(gradients) == (2 if argnums == (0, 1) else 1)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "per_image"])
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_the_call_finishes_the_loss(data_format, reduction):
+    """What is left to do for its value would be kernels of their own on a GPU."""
+    loss = functools.partial(
+        photometric_loss, data_format=data_format, reduction=reduction
+    )
+
+    def step(x, y):
+        value, pull_back = jax.vjp(lambda x: loss(x, y), x)
+        return value, pull_back(jnp.ones_like(value))
+
+    found = instructions(step, *arguments(shape=SHAPES[data_format]))
+    others = [line for opcode, _, line in found if opcode not in FREE]
+    assert calls(found) == [TARGET + "loss_sum_grad"]
+    # Of per-image losses the cotangents are multiplied, though they are ones.
+    assert len(others) <= (0 if reduction == "mean" else 2)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -153,10 +181,17 @@ def lowered(function, platform):
 def test_lowering_for_cuda_needs_no_gpu(op):
     text = lowered(OPS[op].public, "cuda")
     assert (f"@{TARGET}{OPS[op].name}(" in text) == CUDA
-    if CUDA:
-        assert "mhlo.frontend_attributes" in text
-        assert "num_batch_dims = " in text
-        assert "sdy.sharding_rule" in text
+
+
+@every_op
+def test_what_devices_may_share_says_how(op):
+    checks = [export.DisabledSafetyCheck.custom_call(t) for t in CUSTOM_CALL_TARGETS]
+    exported = export.export(jax.jit(OPS[op].public), disabled_checks=checks)
+    text = exported(*arguments()).mlir_module()
+    assert f"@{TARGET}{OPS[op].name}(" in text
+    assert "mhlo.frontend_attributes" in text
+    assert "num_batch_dims = " in text
+    assert "sdy.sharding_rule" in text
 
 
 @every_op

@@ -76,7 +76,9 @@ def test_serialised_and_called_again(name, batch):
         for found, expected in zip(
             results, jax.tree.leaves(function(x, y)), strict=True
         ):
-            np.testing.assert_allclose(found, expected, atol=1e-7)
+            # An exported program adds up its planes by itself, as devices may share
+            # them: a unit in the last place of 1 - SSIM.
+            np.testing.assert_allclose(found, expected, atol=2**-23)
         if order:
             found, expected = (
                 jax.grad(lambda x, y, f=f: (f(x, y) ** 2).sum(), (0, 1))(x, y)

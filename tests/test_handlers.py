@@ -37,14 +37,14 @@ def array(shape, dtype="float32"):
 
 
 IMAGE = array(SHAPE)
-SUMS = array(PLANES)
-ERRORS = array((*PLANES, 2))
+LOSS = array(PLANES)
+TERMS = array((*PLANES, 3))
 WORDS = array((*PLANES, SCRATCH_WORDS), "uint32")
 # Name: operands, results; of a gradient the first alone.
 OPS = {
     op.name: (
         [IMAGE] * (2 + op.cotangent),
-        [SUMS] * op.sums + [ERRORS] * op.errors + [IMAGE] * op.images + [WORDS],
+        [LOSS] * op.loss + [TERMS] * op.errors + [IMAGE] * op.images + [WORDS],
     )
     for op in ops_table.OPS.values()
     if op.wrt in (None, ops_table.FIRST)
@@ -80,15 +80,14 @@ def test_buffers_that_fit(op):
     found = call(op, operands, results, data_range=np.float64(100))
     x, y = (100 * images.noise(SHAPE, seed).astype(np.float32) for seed in (0, 1))
     expected = reference.ssim_map(x, y, data_range=100)
-    if "_sum" in op:
-        np.testing.assert_allclose(
-            found[0], (1 - expected).sum((-2, -1)).astype(float), rtol=1e-5
-        )
+    loss = 0.2 * (1 - expected).sum((-2, -1))
     if op.startswith("loss_sum"):
-        errors = np.stack(reference.errors(x, y, data_range=100), -1)
-        np.testing.assert_allclose(
-            found[1], 0.5 * errors.sum((-3, -2)).astype(float), rtol=1e-6
-        )
+        l1, l2 = (0.5 * e.sum((-2, -1)) for e in reference.errors(x, y, data_range=100))
+        loss += 0.8 * l1 + 0.1 * l2
+        np.testing.assert_allclose(found[1][..., 0], l1.astype(float), rtol=1e-6)
+        np.testing.assert_allclose(found[1][..., 1], l2.astype(float), rtol=1e-6)
+    if "_sum" in op:
+        np.testing.assert_allclose(found[0], loss.astype(float), rtol=1e-5)
     if op == "ssim_map":
         np.testing.assert_allclose(found[0], expected.astype(float), atol=1e-5)
     if op.endswith("grad"):
@@ -193,6 +192,44 @@ def test_results(op, index, wrong):
     results = [*results]
     results[index] = wrong(results[index])
     refused(op, operands, results, r"must be dtype \d+ of shape|do not fit")
+
+
+with_loss = pytest.mark.parametrize("op", [op for op in OPS if "_sum" in op])
+
+
+def summed(results, kept):
+    """The results with a loss of so many dimensions."""
+    losses = [array((*PLANES[:kept], *a.shape[2:])) for a in results[:2]]
+    return [
+        s if r in (LOSS, TERMS) else r for r, s in zip(results, losses, strict=False)
+    ] + results[2:]
+
+
+@with_loss
+@pytest.mark.parametrize("kept", [0, 1])
+def test_loss_of_several_planes(op, kept):
+    operands, results = OPS[op]
+    by_plane = call(op, operands, results)
+    found = call(op, operands, summed(results, kept))
+    axes = tuple(range(kept, 2))
+    for of_planes, whole in zip(by_plane[:-1], found[:-1], strict=True):
+        if of_planes.shape == SHAPE:
+            np.testing.assert_array_equal(whole, of_planes)
+        else:
+            expected = np.asarray(of_planes, np.float64).sum(axes)
+            np.testing.assert_allclose(whole, expected, rtol=2e-7)
+
+
+@with_loss
+def test_loss_of_no_plane_is_zero(op):
+    operands, results = OPS[op]
+    empty = array((0, *SHAPE[1:]))
+    operands = [empty for _ in operands]
+    results = [empty if a == IMAGE else a for a in summed(results, 0)]
+    words = array((0, 3, SCRATCH_WORDS), "uint32")
+    found = call(op, operands, [*results[:-1], words])
+    for a in found:
+        np.testing.assert_array_equal(a, 0)
 
 
 with_gradients = pytest.mark.parametrize(
