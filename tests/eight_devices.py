@@ -21,6 +21,7 @@ def flags(count=8):
     """
     return (
         f"--xla_force_host_platform_device_count={count} "
+        "--xla_backend_optimization_level=1 "  # for compile time, as in conftest.py
         "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
     )
 

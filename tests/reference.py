@@ -37,47 +37,63 @@ def _windowed_mean(a):
     """Mean under the window wherever it lies inside the array."""
     for axis in (-2, -1):
         size = a.shape[axis] - 2 * RADIUS
-        a = sum(
-            w * np.take(a, range(k, k + size), axis=axis)
-            for k, w in enumerate(window())
-        )
+        lines = np.moveaxis(a, axis, 0)
+        total = sum(w * lines[k : k + size] for k, w in enumerate(window()))
+        a = np.moveaxis(total, 0, axis)
     return a
 
 
-def _statistics(x, y, padding, data_range, k1, k2):
-    x, y = (_pad(np.asarray(a, REAL), [RADIUS * p for p in padding]) for a in (x, y))
-    mu1, mu2 = _windowed_mean(x), _windowed_mean(y)
-    s11 = _windowed_mean(x * x) - mu1**2
-    s22 = _windowed_mean(y * y) - mu2**2
-    s12 = _windowed_mean(x * y) - mu1 * mu2
-    c1, c2 = (REAL(k) * REAL(data_range) for k in (k1, k2))
-    c1, c2 = c1 * c1, c2 * c2
-    a1, a2 = 2 * mu1 * mu2 + c1, 2 * s12 + c2
-    b1, b2 = mu1**2 + mu2**2 + c1, s11 + s22 + c2
-    return mu1, mu2, a1, a2, b1, b2
+class Similarity:
+    """SSIM of two images: its map, and its gradients for any number of cotangents."""
+
+    def __init__(self, x, y, padding=(True, True), data_range=1.0, k1=0.01, k2=0.03):
+        self.images = x, y = np.asarray(x, REAL), np.asarray(y, REAL)
+        self.padding = padding
+        x, y = (_pad(a, [RADIUS * p for p in padding]) for a in (x, y))
+        mu1, mu2 = self.means = _windowed_mean(x), _windowed_mean(y)
+        s11 = _windowed_mean(x * x) - mu1**2
+        s22 = _windowed_mean(y * y) - mu2**2
+        s12 = _windowed_mean(x * y) - mu1 * mu2
+        c1, c2 = (REAL(k) * REAL(data_range) for k in (k1, k2))
+        c1, c2 = c1 * c1, c2 * c2
+        self.a1, self.a2 = 2 * mu1 * mu2 + c1, 2 * s12 + c2
+        self.b1, self.b2 = mu1**2 + mu2**2 + c1, s11 + s22 + c2
+        self.map = self.a1 * self.a2 / (self.b1 * self.b2)
+
+    def gradients(self, cotangent):
+        """Of sum(cotangent * SSIM), in x and in y. SSIM is symmetric: so are they."""
+        cotangent = np.asarray(cotangent, REAL)
+        a1, a2, b1, b2 = self.a1, self.a2, self.b1, self.b2
+        in_s11 = in_s22 = -self.map / b2
+        in_s12 = 2 * a1 / (b1 * b2)
+
+        def spread(a):
+            amounts = [2 * RADIUS - RADIUS * p for p in self.padding]
+            return _windowed_mean(_pad(cotangent * a, amounts))
+
+        spread_s11 = spread_s22 = spread(in_s11)
+        spread_s12 = spread(in_s12)
+
+        def of(image, other, mu, mu_other, in_variance, spread_variance):
+            in_mu = 2 * mu_other * a2 / (b1 * b2) - 2 * mu * self.map / b1
+            # The variance and the covariance contain it too.
+            in_mu = in_mu - 2 * mu * in_variance - mu_other * in_s12
+            return spread(in_mu) + 2 * image * spread_variance + other * spread_s12
+
+        (x, y), (mu1, mu2) = self.images, self.means
+        return [
+            of(x, y, mu1, mu2, in_s11, spread_s11),
+            of(y, x, mu2, mu1, in_s22, spread_s22),
+        ]
 
 
-def ssim_map(x, y, padding=(True, True), data_range=1.0, k1=0.01, k2=0.03):
-    _, _, a1, a2, b1, b2 = _statistics(x, y, padding, data_range, k1, k2)
-    return a1 * a2 / (b1 * b2)
+def ssim_map(x, y, *args, **options):
+    return Similarity(x, y, *args, **options).map
 
 
-def gradient(x, y, cotangent, padding=(True, True), data_range=1.0, k1=0.01, k2=0.03):
-    """Gradient of sum(cotangent * SSIM) in x. SSIM is symmetric: swap for that in y."""
-    mu1, mu2, a1, a2, b1, b2 = _statistics(x, y, padding, data_range, k1, k2)
-    value = a1 * a2 / (b1 * b2)
-    in_s11 = -value / b2
-    in_s12 = 2 * a1 / (b1 * b2)
-    # s11 and s12 contain mu1 too.
-    in_mu1 = 2 * mu2 * a2 / (b1 * b2) - 2 * mu1 * value / b1
-    in_mu1 = in_mu1 - 2 * mu1 * in_s11 - mu2 * in_s12
-
-    def spread(a):
-        amounts = [2 * RADIUS - RADIUS * p for p in padding]
-        return _windowed_mean(_pad(cotangent * a, amounts))
-
-    x, y = np.asarray(x, REAL), np.asarray(y, REAL)
-    return spread(in_mu1) + 2 * x * spread(in_s11) + y * spread(in_s12)
+def gradient(x, y, cotangent, *args, **options):
+    """Of sum(cotangent * SSIM), in x."""
+    return Similarity(x, y, *args, **options).gradients(cotangent)[0]
 
 
 def _where_counted(a, crop):

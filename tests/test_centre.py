@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from implementations import implementations
 
 from jax_fused_ssim import fused_ssim
 
 PADDINGS = {"same": (True, True), "valid": (False, False)}
-implementations = pytest.mark.parametrize("implementation", ["fused", "xla"])
+every_implementation = implementations(slow=False)
 paddings = pytest.mark.parametrize("padding", PADDINGS)
 layouts = pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 
@@ -38,11 +39,9 @@ def photographs(offset):
 def check(x, y, padding, data_range, *, data_format="NCHW", implementation=None):
     """Value, map and gradients against the reference for the given pixels."""
     options = {"padding": PADDINGS[padding], "data_range": data_range}
-    exact = reference.ssim_map(x, y, **options)
-    grads = [
-        reference.gradient(*pair, np.ones_like(exact), **options) / exact.size
-        for pair in ((x, y), (y, x))
-    ]
+    similarity = reference.Similarity(x, y, **options)
+    exact = similarity.map
+    grads = [g / exact.size for g in similarity.gradients(np.ones_like(exact))]
     last = data_format == "NHWC"
     x, y = (jnp.asarray(reference.unplanes(a, last)) for a in (x, y))
 
@@ -60,23 +59,28 @@ def check(x, y, padding, data_range, *, data_format="NCHW", implementation=None)
     def planes(a):
         return reference.planes(np.asarray(a).astype(reference.REAL), last)
 
-    value, both = jax.value_and_grad(ssim, (0, 1))(x, y)
+    @jax.jit
+    def everything(x, y):
+        value, both = jax.value_and_grad(ssim, (0, 1))(x, y)
+        alone = [jax.grad(ssim, i)(x, y) for i in (0, 1)]
+        return value, ssim(x, y, "none"), both, alone
+
+    value, full, both, alone = everything(x, y)
     assert abs(reference.REAL(value) - exact.mean()) < 2e-6
-    assert np.abs(planes(ssim(x, y, "none")) - exact).max() < 2e-4
-    alone = [jax.grad(ssim, i)(x, y) for i in (0, 1)]
+    assert np.abs(planes(full) - exact).max() < 2e-4
     for found, expected in zip([*both, *alone], 2 * grads, strict=True):
         error = np.linalg.norm(planes(found) - expected)
         assert error < 2e-4 * np.linalg.norm(expected)
 
 
-@implementations
+@every_implementation
 @paddings
 @pytest.mark.parametrize("offset", [0, -1e4, 1e5, 1e6 - 1000])
 def test_heights(offset, padding, implementation):
     check(*heights(offset), padding, 1000, implementation=implementation)
 
 
-@implementations
+@every_implementation
 @layouts
 @pytest.mark.parametrize("offset", [10.0, 900.0])
 def test_every_channel_has_its_own(offset, data_format, implementation):
@@ -89,7 +93,7 @@ def test_every_channel_has_its_own(offset, data_format, implementation):
     )
 
 
-@implementations
+@every_implementation
 def test_value_of_heights(implementation):
     """The right value for these pixels, from the formula in extended precision."""
     x, y = heights(1e5)
@@ -97,7 +101,7 @@ def test_value_of_heights(implementation):
     assert abs(float(value) - 0.9273939) < 2e-6
 
 
-@implementations
+@every_implementation
 @pytest.mark.parametrize(
     "levels", [(0.7296554464, 0.1756556206), (0.03, 0.97), (412.5, 409.25)], ids=str
 )
@@ -108,7 +112,7 @@ def test_constants(levels, implementation):
     assert abs(reference.REAL(value) - exact) < 1e-6
 
 
-@implementations
+@every_implementation
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float64])
 def test_other_dtypes(dtype, implementation):
     offset = {"float16": 500, "bfloat16": 100, "float64": 1e5}[jnp.dtype(dtype).name]
@@ -128,7 +132,7 @@ def test_identical_images_far_from_zero():
     assert not np.any(grads)
 
 
-@implementations
+@every_implementation
 @pytest.mark.parametrize("fill", [-9999.0, 1e18, np.nan, np.inf])
 def test_fill_values_leave_the_rest_alone(fill, implementation):
     """Most samples are no data; windows that see none of that are as right as ever."""

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import reference
 from images import noise_pair
+from implementations import implementations
 from skimage import metrics as skimage
 
 from jax_fused_ssim import ImageMetrics, image_metrics, photometric_loss
 
 slow = pytest.mark.slow
-every_implementation = pytest.mark.parametrize(
-    "implementation", ["fused", pytest.param("xla", marks=slow)]
-)
 every_dtype = pytest.mark.parametrize(
     "dtype", ["float16", "bfloat16", "float32", "float64"]
 )
@@ -57,7 +55,7 @@ def by_scikit_image(x, y, data_range, error_region):
     )
 
 
-@every_implementation
+@implementations
 @every_format
 @every_dtype
 @pytest.mark.parametrize("error_region", ["image", "map"])
@@ -94,7 +92,7 @@ def test_scikit_image(
         )
 
 
-@every_implementation
+@implementations
 @every_format
 @pytest.mark.parametrize("leading", [(), (3,), (2, 2)], ids=str)
 def test_batches(leading, data_format, implementation):
@@ -116,7 +114,7 @@ def test_batches(leading, data_format, implementation):
         np.testing.assert_allclose(a, right, rtol=5e-7, atol=2e-7)
 
 
-@every_implementation
+@implementations
 @every_format
 @every_dtype
 def test_identical_images(dtype, data_format, implementation):
@@ -135,7 +133,7 @@ def test_identical_images(dtype, data_format, implementation):
     assert np.isfinite([a[0] for a in found]).all()
 
 
-@every_implementation
+@implementations
 @pytest.mark.parametrize("value", [np.nan, np.inf], ids=str)
 def test_not_a_number_in_one_image(value, implementation):
     x, y = noise_pair((3, 2, 14, 15))

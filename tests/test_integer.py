@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from implementations import implementations
 
 from jax_fused_ssim import fused_ssim, image_metrics, photometric_loss
 
@@ -16,7 +17,7 @@ MOST = {"uint8": 255, "uint16": 65535}
 
 every_integer = pytest.mark.parametrize("dtype", MOST)
 every_layout = pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-every_implementation = pytest.mark.parametrize("implementation", ["fused", "xla"])
+every_implementation = implementations(slow=False)
 
 
 def integers(dtype, layout="NCHW", seed=0):
@@ -37,9 +38,9 @@ def predictions(layout):
     )
 
 
+@every_implementation
 @every_integer
 @every_layout
-@every_implementation
 def test_the_same_bits_as_floats(dtype, layout, implementation):
     """Value, terms and gradient; plain JAX divides by what is no power of two."""
     target, x = integers(dtype, layout), predictions(layout)
@@ -62,8 +63,8 @@ def test_the_same_bits_as_floats(dtype, layout, implementation):
         np.testing.assert_array_equal(a, b)
 
 
-@every_integer
 @every_implementation
+@every_integer
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
 def test_beside_other_floats(dtype, implementation, kind):
     target = integers(dtype)
@@ -101,9 +102,9 @@ def test_equal_images_have_no_error(data_range, implementation):
     assert not np.asarray(grad).any()
 
 
+@every_implementation
 @every_integer
 @every_layout
-@every_implementation
 def test_two_of_them(dtype, layout, implementation):
     x, y = (integers(dtype, layout, seed) for seed in (0, 1))
     keywords = {"data_format": layout, "implementation": implementation}

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import reference
 from images import noise_pair
+from implementations import implementations
 
 from jax_fused_ssim import PhotometricTerms, fused_ssim, photometric_loss
 
@@ -23,9 +24,6 @@ PADDED = {"same": (True, True), "valid": (False, False)}
 WEIGHTS = {"ssim_weight": 0.3, "l1_weight": 0.6, "l2_weight": 0.5}
 
 slow = pytest.mark.slow
-every_implementation = pytest.mark.parametrize(
-    "implementation", ["fused", pytest.param("xla", marks=slow)]
-)
 every_dtype = pytest.mark.parametrize(
     "dtype", ["float16", "bfloat16", "float32", "float64"]
 )
@@ -54,7 +52,8 @@ class Exact:
         l1_weight = 1 - ssim_weight if l1_weight is None else l1_weight
         crop = [error_region == "map" and not p for p in PADDED[padding]]
         options = {"padding": PADDED[padding], "data_range": data_range}
-        ssim = reference.ssim_map(x, y, **options)
+        similarity = reference.Similarity(x, y, **options)
+        ssim = similarity.map
         l1, l2 = reference.errors(x, y, crop, data_range)
         each = (-3, -2, -1)
         self.terms = PhotometricTerms(*[a.mean(each) for a in (l1, l2, ssim)])
@@ -67,9 +66,10 @@ class Exact:
         cotangent = np.full(ssim.shape, -ssim_weight * of_ssim)
         weights = (l1_weight * of_errors, l2_weight * of_errors)
         self.gradients = [
-            reference.gradient(*pair, cotangent, **options)
-            + reference.error_gradient(*pair, *weights, crop, data_range)
-            for pair in ((x, y), (y, x))
+            gradient + reference.error_gradient(*pair, *weights, crop, data_range)
+            for gradient, pair in zip(
+                similarity.gradients(cotangent), ((x, y), (y, x)), strict=True
+            )
         ]
 
 
@@ -106,7 +106,7 @@ def exact_of_pair(name, dtype, **options):
 TOLERANCES = {"float32": (5e-8, 1.2e-7, 2e-6), "float64": (1e-13, 1e-13, 1e-11)}
 
 
-@every_implementation
+@implementations
 @every_format
 @every_region
 @every_dtype
@@ -131,14 +131,18 @@ def test_value_terms_and_gradients(
         )
         return scale * value, terms
 
+    @jax.jit
+    def everything(x, y):
+        gradients = (
+            jax.value_and_grad(loss, argnums, has_aux=True)(x, y)
+            for argnums in ((0, 1), 0, 1)
+        )
+        return [*gradients], loss(x, y)
+
     with jax.enable_x64(dtype == "float64"):
         x, y, exact = exact_of_pair(name, dtype, **options)
         x, y = (jnp.asarray(reference.unplanes(a, last)) for a in (x, y))
-        (*results, both), *alone = (
-            jax.jit(jax.value_and_grad(loss, argnums, has_aux=True))(x, y)
-            for argnums in ((0, 1), 0, 1)
-        )
-        without_gradient = loss(x, y)
+        ((*results, both), *alone), without_gradient = everything(x, y)
     for value, terms in (*results, without_gradient):
         assert abs(REAL(value) / scale - exact.losses.mean()) < of_loss
         for term, right in zip(terms, exact.terms, strict=True):
@@ -151,7 +155,7 @@ def test_value_terms_and_gradients(
         assert relative(found, scale * right / len(x), half_ulp) < of_gradient
 
 
-@every_implementation
+@implementations
 @every_format
 @every_region
 @pytest.mark.parametrize("leading", [(), (3,), (2, 2)], ids=str)
@@ -187,7 +191,7 @@ def test_per_image(leading, padding, error_region, data_format, implementation):
         assert relative(found, cotangent[..., None, None, None] * right) < 1e-6
 
 
-@every_implementation
+@implementations
 @every_format
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
@@ -227,7 +231,7 @@ def test_shapes(shape, padding, error_region, dtype, data_format, implementation
         assert relative(reference.planes(np.asarray(found), last), right) < of_gradient
 
 
-@every_implementation
+@implementations
 @pytest.mark.parametrize(
     "weights",
     [
@@ -253,7 +257,7 @@ def test_weights(weights, implementation):
         assert relative(found, right) < 1e-6
 
 
-@every_implementation
+@implementations
 def test_without_any_weight_there_is_no_loss(implementation):
     value, gradients = jax.value_and_grad(
         functools.partial(
@@ -280,7 +284,7 @@ def test_a_weight_in_any_form(number, name):
     assert found == expected
 
 
-@every_implementation
+@implementations
 @pytest.mark.parametrize("data_range", [1, 255, 0.7])
 def test_data_range(data_range, implementation):
     x, y = (np.float32(data_range) * a for a in noise_pair((2, 3, 20, 23)))
@@ -299,7 +303,7 @@ def test_data_range(data_range, implementation):
         assert relative(found, right / 2) < 1e-6
 
 
-@every_implementation
+@implementations
 @pytest.mark.parametrize("channels", [1, 3])
 def test_as_composed_with_dm_pix(channels, implementation):
     """0.8 L1 + 0.2 (1 - SSIM) as JAX users write it, differentiated by JAX."""
@@ -324,8 +328,8 @@ def test_as_composed_with_dm_pix(channels, implementation):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * abs(b).max())
 
 
+@implementations
 @pytest.mark.parametrize(("padding", "error_region"), REGIONS)
-@every_implementation
 def test_as_composed_with_our_ssim(implementation, padding, error_region):
     x, y = noise_pair((2, 3, 20, 23), "float64")
     options = {"padding": padding, "implementation": implementation}
@@ -350,7 +354,7 @@ def test_as_composed_with_our_ssim(implementation, padding, error_region):
 # ---- Where the images are equal ------------------------------------------------------
 
 
-@every_implementation
+@implementations
 @every_format
 @every_dtype
 @pytest.mark.parametrize("data_range", [1, 255, 0.7])
@@ -380,7 +384,7 @@ def test_identical_images(padding, data_range, dtype, data_format, implementatio
         assert not np.asarray(gradient).any()
 
 
-@every_implementation
+@implementations
 @every_format
 @every_dtype
 def test_equal_pixels_have_the_gradient_of_ssim_alone(
@@ -418,7 +422,7 @@ def test_equal_pixels_have_the_gradient_of_ssim_alone(
 # ---- Values that no image should have ------------------------------------------------
 
 
-@every_implementation
+@implementations
 @every_format
 @pytest.mark.parametrize("reduction", ["mean", "per_image"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
@@ -461,7 +465,7 @@ def one_bright_pixel(ranges):
     return x, y
 
 
-@every_implementation
+@implementations
 @every_format
 @pytest.mark.parametrize(
     ("make", "ranges"),
@@ -496,7 +500,7 @@ def test_high_dynamic_range(make, ranges, data_format, implementation):
     assert relative(gradient, exact.gradients[0]) < 1e-5
 
 
-@every_implementation
+@implementations
 @pytest.mark.parametrize("size", [1e-2, 1e-4, 1e-6])
 def test_small_errors(size, implementation):
     """Of an image that is nearly right, as at the end of a fit. On a GPU an error is

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from implementations import implementations
 from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -116,21 +117,23 @@ def pair(dtype):
     return tuple(jnp.asarray(images.noise(SHAPE, seed), dtype) for seed in (1, 2))
 
 
+@implementations(slow=False)
 @every_dtype
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=pytest.mark.slow) if "," in n else n for n in FUNCTIONS],
 )
-@pytest.mark.parametrize("implementation", ["fused", "xla"])
-def test_programs_are_those_of_standard_promotion(name, implementation, dtype, x64):
+@pytest.mark.parametrize("use", USES)
+def test_programs_are_those_of_standard_promotion(
+    use, name, implementation, dtype, x64
+):
     function = functools.partial(FUNCTIONS[name], implementation=implementation)
     with jax.enable_x64(x64):
         x, y = pair(dtype)
-        for use_name, use in USES.items():
-            expected = jax.jit(use(function)).lower(x, y).as_text()
-            with strict():
-                found = jax.jit(use(function)).lower(x, y).as_text()
-            assert found == expected, use_name
+        expected = jax.jit(USES[use](function)).lower(x, y).as_text()
+        with strict():
+            found = jax.jit(USES[use](function)).lower(x, y).as_text()
+        assert found == expected
 
 
 @every_dtype

@@ -1,11 +1,14 @@
 """What holds for every input: bounds, NaN, repeatability, independence of the batch."""
 
+import functools
+
 import images
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from implementations import implementations
 from ops_table import OPS, every_op
 
 from jax_fused_ssim import fused_ssim, photometric_loss
@@ -17,9 +20,6 @@ FORMATS = ["NCHW", "NHWC"]
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_format = pytest.mark.parametrize("data_format", FORMATS)
 slow = pytest.mark.slow
-every_implementation = pytest.mark.parametrize(
-    "implementation", ["fused", pytest.param("xla", marks=slow)]
-)
 
 
 def photograph(dtype, data_format):
@@ -28,6 +28,9 @@ def photograph(dtype, data_format):
     return jnp.asarray(image, dtype)
 
 
+@functools.partial(
+    jax.jit, static_argnames=("padding", "data_format", "implementation")
+)
 def results(x, y, **options):
     """The mean SSIM, a loss, the map, and the gradients of all in both images."""
 
@@ -45,9 +48,9 @@ def results(x, y, **options):
     return mean, value, full, (*grads, *jax.grad(cubed, (0, 1))(x, y), *loss_grads)
 
 
+@implementations
 @every_dtype
 @every_format
-@every_implementation
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(
     "content",
@@ -73,9 +76,9 @@ def test_identical_images(content, padding, implementation, data_format, dtype):
             assert (grad == 0).all()
 
 
+@implementations
 @slow
 @every_dtype
-@every_implementation
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_bounds(padding, implementation, dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -109,7 +112,7 @@ def _differs(a, b):
     return a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}")
 
 
-@every_implementation
+@implementations
 @every_format
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -164,7 +167,7 @@ def test_not_a_number_stays_local(
         assert not changed[1].any()
 
 
-@every_implementation
+@implementations
 def test_not_a_number_in_the_mean(implementation):
     x, y = (images.noise((2, 3, 20, 20), s).astype(np.float32) for s in (1, 2))
     x[1, 2, 3, 4] = np.nan

@@ -203,6 +203,7 @@ def test_finite_differences(function, implementation):
         weighted = functools.partial(
             _weighted, function=function, implementation=implementation
         )
+        weighted = jax.jit(weighted)
         check_grads(weighted, (x, y), order=1, atol=1e-7, rtol=1e-7, eps=1e-5)
         check_grads(weighted, (x, y), order=2, atol=1e-5, rtol=1e-5, eps=1e-5)
 
@@ -272,10 +273,10 @@ def test_hessian(function):
     weighted = functools.partial(_weighted, function=function)
     with jax.enable_x64(True):
         x, y = pair(1, 3, 4, dtype=np.float64)
-        hessian = jax.hessian(weighted)(x, y).reshape(12, 12)
+        hessian = jax.jit(jax.hessian(weighted))(x, y).reshape(12, 12)
         np.testing.assert_allclose(hessian, hessian.T, atol=1e-12)
         step = 1e-6
-        gradient = jax.grad(weighted)
+        gradient = jax.jit(jax.grad(weighted))
         for i in range(12):
             e = jnp.zeros(12).at[i].set(step).reshape(x.shape)
             column = (gradient(x + e, y) - gradient(x - e, y)) / (2 * step)
@@ -308,6 +309,7 @@ def test_hessian_vector_product_in_float32(way, function):
     x, y = pair(2, *SHAPE)
     v = jnp.asarray(images.noise(x.shape, 7) - 0.5, jnp.float32)
 
+    @jax.jit
     def gradient(x, y):
         return jax.grad(functools.partial(_weighted, function=function))(x, y)
 
