@@ -59,7 +59,8 @@ struct Kind {
   const char* name;
   bool loss, errors, map, weight;
   int gradients;
-  bool bytes = false;  // the second image
+  bool bytes = false;    // the second image
+  bool weights = false;  // of a loss, one [height, width] for all
 };
 
 constexpr Kind kKinds[] = {
@@ -71,6 +72,9 @@ constexpr Kind kKinds[] = {
     {"loss_and_grad_both", true, true, false, false, 2},
     {"loss_uint8", true, true, false, false, 0, true},
     {"loss_and_grad_uint8", true, true, false, false, 1, true},
+    {"weighted_loss", true, true, false, false, 0, false, true},
+    {"weighted_loss_and_grad", true, true, false, false, 1, false, true},
+    {"weighted_loss_and_grad_uint8", true, true, false, false, 1, true, true},
     {"map", false, false, true, false, 0},
     {"map_vjp", false, false, false, true, 1},
     {"map_vjp_both", false, false, false, true, 2},
@@ -193,6 +197,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   Call call;
   call.dtype = type.dtype;
   call.channels = channels_last ? size.channels : 1;
+  call.weight_channels = call.channels;
   call.images = channels_last ? size.images : size.images * size.channels;
   call.height = size.height;
   call.width = size.width;
@@ -212,6 +217,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
     call.parameters.l1_weight = 0.8;
   }
 
+  const size_t call_bytes = type.dtype == DType::kF64 ? 8 : 4;
   constexpr size_t kRotated = 400u << 20;
   const int sets =
       options.once ? 1
@@ -223,6 +229,9 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const Memory grad2(kind.gradients > 1 ? pixels * type.gradient_bytes : 0, sets);
   const Memory loss(kind.loss ? sizeof(double) : 0, 1);
   const Memory terms(kind.errors ? kTerms * sizeof(double) : 0, 1);
+  const int64_t plane_pixels = int64_t{size.height} * size.width;
+  const Memory weights(kind.weights ? plane_pixels * call_bytes : 0, 1);
+  const Memory scales(kind.weights ? 2 * call_bytes : 0, 1);
   const Memory scratch(call.planes() * kScratchWords * 4, 1);
   for (int set = 0; set < sets; ++set) {
     fill(type, img1.of(set), pixels, 0);
@@ -234,13 +243,23 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
     }
     if (kind.weight) fill(type, weight.of(set), map_pixels, 99 + set);
   }
+  if (kind.weights) {
+    const Type& own = type.dtype == DType::kF64 ? kTypes[3] : kTypes[0];
+    fill(own, weights.of(0), plane_pixels, 0);
+    fill(own, scales.of(0), 2, 0);
+    call.weight_channels = 1;
+    for (const Operand k : {kWeight, kErrorWeight, kScales})
+      call.leading.stride[k][0] = 0;
+  }
   check(cudaDeviceSynchronize(), "fill");
 
   const auto launch = [&](int i) {
     const int set = i % sets;
     call.operand[kImg1] = img1.of(set);
     call.operand[kImg2] = img2.of(set);
-    call.operand[kWeight] = weight.of(set);
+    call.operand[kWeight] = kind.weights ? weights.of(0) : weight.of(set);
+    call.operand[kErrorWeight] = weights.of(0);
+    call.operand[kScales] = scales.of(0);
     call.loss = loss.of(0);
     call.terms = terms.of(0);
     call.map = map.of(set);

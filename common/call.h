@@ -14,7 +14,7 @@ namespace jax_fused_ssim {
 
 enum class DType { kF16, kBF16, kF32, kF64 };
 
-enum Operand { kImg1, kImg2, kWeight, kOperands };
+enum Operand { kImg1, kImg2, kWeight, kErrorWeight, kScales, kOperands };
 
 // The leading dimensions of all operands together, and how each walks along them. What
 // has size 1 where others have size n is read n times: its stride there is 0.
@@ -43,13 +43,21 @@ struct Call {
   int64_t width = 0;
   int64_t channels = 1;  // neighbours in a row are so many elements apart
 
-  // The images and what every map pixel counts for, of the map's shape; contiguous but
-  // for what Leading says. A null weight is 1 everywhere.
+  // Contiguous but for what Leading says:
+  //   kImg1, kImg2   the images
+  //   kWeight        what every map pixel counts for, of the map's shape; null: 1
+  // and of a loss with weights, in the type of the loss,
+  //   kWeight, kErrorWeight  what every pixel of the map and of the image counts for,
+  //                  within [0, 1]; under a weight of 0 nothing is seen, a NaN neither.
+  //                  With weight_channels channels: those of the images, or one for all
+  //   kScales        two numbers for an image that multiply `scale` and `error_scale`,
+  //                  equal within a result
   const void* operand[kOperands] = {};
+  int64_t weight_channels = 1;
 
   // Results; null is not wanted. The planes are summed over in `results` groups of
-  // neighbours. For each, without a weight, the loss whose derivatives the gradients
-  // are: float, double for kF64.
+  // neighbours. For each the loss whose derivatives the gradients are: float, double
+  // for kF64.
   int64_t results = 0;
   void* loss = nullptr;
   // For each, the kTerms of the loss before ssim_weight, l1_weight and l2_weight:
@@ -78,6 +86,7 @@ struct Call {
   int64_t map_width() const { return width - 2 * map_x(); }
 
   bool has_errors() const { return terms != nullptr; }
+  bool has_weights() const { return operand[kScales] != nullptr; }
   bool has_integers() const {
     return pixels[kImg1] != Pixels::kOwn || pixels[kImg2] != Pixels::kOwn;
   }
@@ -86,7 +95,13 @@ struct Call {
   int64_t planes_of_result() const { return results ? planes() / results : 0; }
   int64_t image_size() const { return height * width * channels; }
   int64_t map_size() const { return map_height() * map_width() * channels; }
-  int64_t operand_size(int k) const { return k == kWeight ? map_size() : image_size(); }
+  int64_t weight_size() const { return map_height() * map_width() * weight_channels; }
+  int64_t operand_size(int k) const {
+    return k == kWeight        ? weight_size()
+           : k == kErrorWeight ? height * width * weight_channels
+           : k == kScales      ? 2
+                               : image_size();
+  }
 
   // Rows and columns of the image in which errors are counted.
   int error_y() const { return parameters.crop_y ? map_y() : 0; }

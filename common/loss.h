@@ -26,19 +26,24 @@ struct PlaneSums {
     }
   }
 
+  // The scales are of weighted sums: common/call.h.
   template <typename T>
-  JFS_HOST_DEVICE void finish(const Parameters& p, T* loss, T* terms) const {
+  JFS_HOST_DEVICE void finish(const Parameters& p, T* loss, T* terms,
+                              double weight_scale = 1,
+                              double error_weight_scale = 1) const {
+    const double scale = p.scale * weight_scale;
+    const double error_scale = p.error_scale * error_weight_scale;
     const double ssim = plane_sum_value(dissimilarity);
-    double total = weighted(p.ssim_weight, p.scale * ssim);
+    double total = weighted(p.ssim_weight, scale * ssim);
     if constexpr (kErrors) {
       // Errors may be sums of integers, which have no NaN; the SSIM beside them has.
       const double absolute = plane_sum_value(errors.absolute) + 0 * ssim;
       const double square = plane_sum_value(errors.square) + 0 * ssim;
-      total += weighted(p.l1_weight, p.error_scale * absolute);
-      total += weighted(p.l2_weight, p.error_scale * square);
-      terms[0] = static_cast<T>(p.error_scale * absolute);
-      terms[1] = static_cast<T>(p.error_scale * square);
-      terms[2] = static_cast<T>(p.scale * ssim);
+      total += weighted(p.l1_weight, error_scale * absolute);
+      total += weighted(p.l2_weight, error_scale * square);
+      terms[0] = static_cast<T>(error_scale * absolute);
+      terms[1] = static_cast<T>(error_scale * square);
+      terms[2] = static_cast<T>(scale * ssim);
     }
     *loss = static_cast<T>(total);
   }

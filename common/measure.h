@@ -34,6 +34,11 @@ constexpr int kDerivativeScale = 4;
 template <typename T>
 struct GradientFactors {
   T ssim, l1, l2;
+
+  // Of sums that are multiplied by more: kScales of common/call.h.
+  JFS_HOST_DEVICE GradientFactors times(T weight_scale, T error_weight_scale) const {
+    return {ssim * weight_scale, l1 * error_weight_scale, l2 * error_weight_scale};
+  }
 };
 
 template <typename T>
@@ -42,6 +47,13 @@ JFS_HOST_DEVICE GradientFactors<T> gradient_factors(const Parameters& p) {
   const double errors = p.error_scale / p.data_range;
   return {T(-p.ssim_weight * p.scale * kDerivativeScale * t / p.data_range),
           T(p.l1_weight * errors), T(2 * p.l2_weight * errors / t)};
+}
+
+// v, and 0 where `of` is.
+template <typename V>
+JFS_HOST_DEVICE V where_not_zero(V of, V v) {
+  const V zero = V{};
+  return of == zero ? zero : v;
 }
 
 // What the errors of a pixel add to the gradient in the first image, and take from that
@@ -98,11 +110,16 @@ struct DerivativeMaps {
   }
 
   // `means`: of the maps under the windows of an image pixel with these s and d;
-  // `counted`: d where its errors count, 0 elsewhere.
-  template <bool kErrors, typename V, typename T>
+  // `counted`: d where its errors count, 0 elsewhere; kWeights: they count `weight`
+  // times, and no window may count that sees the pixel, which may be a NaN then.
+  template <bool kErrors, bool kWeights, typename V, typename T>
   static JFS_HOST_DEVICE void gradients(const V (&means)[kCount], V s, V d, V counted,
-                                        const GradientFactors<T>& factors,
+                                        V weight, const GradientFactors<T>& factors,
                                         V (&out)[kGradients]) {
+    if constexpr (kWeights) {
+      s = where_not_zero(means[1], s);
+      d = where_not_zero(means[2], d);
+    }
     const V p = multiply_add(s, means[1], means[0]);
     V sums[kGradients];
     if constexpr (kGradients == 1) {
@@ -112,7 +129,8 @@ struct DerivativeMaps {
       sums[0] = p + q;
       sums[1] = p - q;
     }
-    const V error = kErrors ? error_gradient(counted, factors) : V{};
+    V error = kErrors ? error_gradient(counted, factors) : V{};
+    if constexpr (kWeights) error = error * weight;
     for (int k = 0; k < kGradients; ++k) {
       out[k] = !kErrors ? factors.ssim * sums[k]
                         : multiply_add(factors.ssim, sums[k], k == 0 ? error : -error);

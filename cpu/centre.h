@@ -15,6 +15,14 @@ namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
+// Where the i-th sample is.
+JFS_INLINE int64_t sample_row(const Work& work, int i) {
+  return centre_sample(i / kCentreSide, work.height);
+}
+JFS_INLINE int64_t sample_col(const Work& work, int i) {
+  return centre_sample(i % kCentreSide, work.width);
+}
+
 // Reads the samples of one channel of an image.
 template <typename E>
 void read_samples(const Work& work, int image, int64_t channel, Compute<E>* samples) {
@@ -22,9 +30,8 @@ void read_samples(const Work& work, int image, int64_t channel, Compute<E>* samp
     using P = PixelOf<decltype(pixels)>;
     P in[kCentreSamples];
     for (int i = 0; i < kCentreSamples; ++i) {
-      in[i] =
-          pixel_at<P>(work, pixels, centre_sample(i / kCentreSide, work.height),
-                      centre_sample(i % kCentreSide, work.width), work.width)[channel];
+      in[i] = pixel_at<P>(work, pixels, sample_row(work, i), sample_col(work, i),
+                          work.width)[channel];
     }
     convert(in, kCentreSamples, pixel_scale<E>(work, image), samples);
   });
@@ -32,6 +39,22 @@ void read_samples(const Work& work, int image, int64_t channel, Compute<E>* samp
                        kRadius - work.centre_cols.begin)) {
     samples[0] = 0;
   }
+}
+
+// Keeps those samples of both images, of as many as it returns, whose errors count.
+// What has no weight may be far from the others.
+template <typename T>
+int drop_uncounted(const Work& work, int64_t channel, T* samples) {
+  if (!work.error_weight) return 2 * kCentreSamples;
+  const auto* const weight = static_cast<const T*>(work.error_weight) +
+                             (work.weight_channels == work.channels ? channel : 0);
+  int kept = 0;
+  for (int i = 0; i < 2 * kCentreSamples; ++i) {
+    const int k = i % kCentreSamples;
+    const int64_t pixel = sample_row(work, k) * work.width + sample_col(work, k);
+    if (weight[pixel * work.weight_stride] != 0) samples[kept++] = samples[i];
+  }
+  return kept;
 }
 
 // The centre of what has these samples, in units of the range.
@@ -73,7 +96,7 @@ struct TaskCentres {
       read_samples<E>(work, 1, c, samples_of_y);
       T x, y;
       if (work.errors) {
-        x = y = centre_of(samples, 2 * kCentreSamples, range);
+        x = y = centre_of(samples, drop_uncounted(work, c, samples), range);
       } else {
         x = centre_of(samples, kCentreSamples, range);
         y = centre_of(samples_of_y, kCentreSamples, range);

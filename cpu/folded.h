@@ -37,6 +37,13 @@ struct Folded {
         length((elements / channels + kLanes<T> - 1) / kLanes<T>),
         pitch(length + kOverrun) {}
 
+  // A row of so many channels beside it.
+  Folded with_channels(int64_t count) const {
+    Folded other = *this;
+    other.channels = count;
+    return other;
+  }
+
   int64_t columns() const { return channels * pitch; }
   int64_t elements() const { return columns() * kLanes<T>; }
 };
@@ -85,7 +92,7 @@ JFS_INLINE void fold(const T* row, const Folded<T>& folded, T* out, int64_t step
   constexpr int n = kLanes<T>;
   const int64_t segment = folded.channels * folded.length;
   for_squares<n>(folded.channels, folded.pitch, folded.length,
-                 [&](int64_t j, Columns columns) {
+                 [&](int64_t j, Columns columns) __attribute__((always_inline)) {
                    Vec<T> v[n];
                    unroll<n>([&](auto k) __attribute__((always_inline)) {
                      v[k] = load<Vec<T>>(row + k * segment + j);
@@ -104,7 +111,7 @@ JFS_INLINE void unfold(const T* in, const Folded<T>& folded, T* row) {
   constexpr int n = kLanes<T>;
   const int64_t segment = folded.channels * folded.length;
   for_squares<n>(folded.channels, folded.pitch, folded.length,
-                 [&](int64_t j, Columns columns) {
+                 [&](int64_t j, Columns columns) __attribute__((always_inline)) {
                    Vec<T> v[n];
                    unroll<n>([&](auto k) __attribute__((always_inline)) {
                      v[k] = load<Vec<T>>(in + columns.next() * n);

@@ -41,6 +41,23 @@ void fold_mask(Range elements, const Folded<T>& folded, T* row, T* mask) {
   }
 }
 
+// Reads the weights of a row, n elements of the images from `col` on, into a folded row
+// whose vectors are `step` elements apart. E: as they lie in memory.
+template <typename E>
+void load_folded_weight(const Work& work, const Weights& weights, int64_t row,
+                        int64_t col, int64_t n, const Folded<Compute<E>>& folded,
+                        const Scratch<Compute<E>>& scratch, Compute<E>* out,
+                        int64_t step) {
+  const int64_t channels = work.weight_channels;
+  const Range inside =
+      elements_inside(channels, weights.cols, col, n / work.channels * channels);
+  // Folding reads less than a vector past the end of the last lane.
+  const int64_t pixels = (folded.length + 1) * kLanes<Compute<E>>;
+  const auto* const in = load_weight(work, weights, row, col, inside, pixels,
+                                     reinterpret_cast<E*>(scratch.room), scratch.s);
+  fold(in, folded.with_channels(channels), out, step);
+}
+
 // Reads a batch of input rows into the ring, those of them that are used, and adds up
 // their errors.
 template <typename E>
@@ -50,6 +67,7 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
   using T = Compute<E>;
   auto& images = scratch.images;
   images.next();
+  scratch.error_weight.next();
   for (int k = 0; k < kBatch; ++k) {
     if (row + k < used.begin || row + k >= used.end) continue;
     const auto load_pixels = work.errors ? load_row<E, true> : load_row<E, false>;
@@ -57,10 +75,16 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
                 scratch.centre_y, scratch.room, scratch.s, scratch.d);
     fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
     fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
-    if (work.errors && is_in(work.error_rows, row + k)) {
-      add_errors(images.row(1, k), Ring<T, kImages>::kColumn, scratch.counted, folded,
-                 work.errors);
+    if (!work.errors || !is_in(work.error_rows, row + k)) continue;
+    T* const weight = scratch.error_weight.row(0, k);
+    constexpr int64_t kStep = Ring<T, 1>::kColumn;
+    if (work.error_weight) {
+      load_folded_weight<T>(work, error_weights(work), row + k, col, n, folded, scratch,
+                            weight, kStep);
     }
+    const auto add = work.error_weight ? add_errors<true, T> : add_errors<false, T>;
+    add(images.row(1, k), Ring<T, kImages>::kColumn, scratch.counted,
+        {weight, kStep, weight_column(work, folded.pitch)}, folded, work.errors);
   }
 }
 
@@ -74,8 +98,14 @@ JFS_INLINE void moments_at(const Between<T, kMoments>& between, int64_t column, 
   for (int i = 0; i < kOutputs; ++i) m[i] = {v[0][i], v[1][i], v[2][i], v[3][i]};
 }
 
-// The value: sums, with errors or without, map or both. Reads 2 images, computes 4
-// windowed means a pixel.
+// (1 - SSIM) / 2 or derivatives as they count: nothing is seen under a weight of 0.
+template <typename V>
+JFS_INLINE V weighed(V weight, V v) {
+  return where_not_zero(weight, v * weight);
+}
+
+// The value: sums, with errors or without, weighted or not, map or both. Reads 2
+// images, computes 4 windowed means a pixel.
 template <typename E>
 struct Value {
   using T = Compute<E>;
@@ -89,7 +119,7 @@ struct Value {
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const Folded<T> folded{in_n, work.channels};
   Arena<T> arena{work.scratch};
-  Scratch<T> scratch{folded, arena};
+  Scratch<T> scratch{folded, work.weight_channels, arena};
   const Between<T, kMoments> between = {scratch.between};
 
   void run() {
@@ -112,14 +142,21 @@ struct Value {
 
   void map_rows(int64_t centre) {
     const int rows = static_cast<int>(clamp(work.rows.end - centre, 0, kBatch));
+    for (int k = 0; work.weight && k < rows; ++k) {
+      if (!is_in(work.centre_rows, centre + k)) continue;
+      load_folded_weight<T>(work, map_weights(work), centre + k, work.cols.begin, out_n,
+                            folded, scratch, scratch.weight.row(k), kLanes<T>);
+    }
     for (int64_t channel = 0; channel < work.channels; ++channel) {
       const int64_t column = channel * folded.pitch;
       vertical<T, kImages, true>(scratch.images, column, folded.length, between);
       for (int k = 0; k < rows; ++k) {
         if (!is_in(work.centre_rows, centre + k)) continue;
-        const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col,
-                               channel * folded.length);
-        map_row(next, k, column, centres.of_means[channel]);
+        if (work.weight) {
+          map_row<true>(centre, k, channel);
+        } else {
+          map_row<false>(centre, k, channel);
+        }
       }
     }
     for (int k = 0; k < rows; ++k) {
@@ -133,26 +170,33 @@ struct Value {
     }
   }
 
-  // One channel, which begins at `column`.
-  void map_row(const Prefetch<E>& next, int row, int64_t column,
-               const Centre<T>& centre) {
+  // One channel of a row of the batch that begins at `first_row`.
+  template <bool kWeighted>
+  void map_row(int64_t first_row, int row, int64_t channel) {
+    const int64_t column = channel * folded.pitch;
+    const Prefetch<E, kWeighted> next(work, first_row + row + kRadius + kBatch,
+                                      first_col, channel * folded.length);
+    const Centre<T>& centre = centres.of_means[channel];
     T* const half = scratch.half.row(row) + column * kLanes<T>;
     const T* const own = scratch.own + column * kLanes<T>;
+    const T* const weight =
+        scratch.weight.row(row) + weight_column(work, column) * kLanes<T>;
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
       Moments<V> m[kOutputs];
       moments_at(between, j, row, m);
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
-        store(half + at,
-              select(own + at, Terms<V>(m[i], centre, c).half_dissimilarity(T(1))));
+        V v = Terms<V>(m[i], centre, c).half_dissimilarity(T(1));
+        if constexpr (kWeighted) v = weighed(load<V>(weight + at), v);
+        store(half + at, select(own + at, v));
       });
     }
   }
 };
 
-// Gradients of the sums in one image or both, weighted or not, and the sums when asked
-// for. Reads 2 images, writes 1 or 2, computes 4 + 3 or 4 + 4 windowed means a
+// Gradients of the sums in one image or both, weighted or not, and the sums but for a
+// cotangent. Reads 2 images, writes 1 or 2, computes 4 + 3 or 4 + 4 windowed means a
 // pixel: stage 1 as in `value`, its derivative maps go through a second ring, stage 2
 // is 10 rows behind the input and finds its own pixels in the oldest rows of the
 // input's ring.
@@ -173,10 +217,12 @@ struct Gradient {
   const int64_t in_n = mid_n + 2 * kRadius * channels;
   const Constants<T> c = constants<T>(work.parameters);
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
-  const GradientFactors<T> factors = gradient_factors<T>(work.parameters);
+  const GradientFactors<T> factors =
+      gradient_factors<T>(work.parameters)
+          .times(T(work.weight_scale), T(work.error_weight_scale));
   const Folded<T> folded{in_n, channels};
   Arena<T> arena{work.scratch};
-  GradientScratch<T, kMaps> scratch{folded, arena};
+  GradientScratch<T, kMaps> scratch{folded, work.weight_channels, arena};
   const Between<T, kMoments> moments = {scratch.between};
   const Between<T, kMaps> derivatives_between = {scratch.between};
 
@@ -219,9 +265,10 @@ struct Gradient {
       if (!inside[k]) {
         clear_derivatives(k);
       } else if (work.weight) {
-        load_weight(work, row, first_col, inside_cols,
-                    reinterpret_cast<E*>(scratch.room), scratch.s);
-        fold(scratch.s, folded, scratch.weight.row(k), kLanes<T>);
+        const auto load_weights =
+            work.sums ? load_folded_weight<T> : load_folded_weight<E>;
+        load_weights(work, map_weights(work), row, first_col, mid_n, folded, scratch,
+                     scratch.weight.row(k), kLanes<T>);
       }
     }
     for (int64_t channel = 0; channel < channels; ++channel) {
@@ -229,13 +276,12 @@ struct Gradient {
       vertical<T, kImages, true>(scratch.images, column, folded.length, moments);
       for (int k = 0; k < kBatch; ++k) {
         if (!inside[k]) continue;
-        const Prefetch<E> next(work, centre + k + kRadius + kBatch, first_col - kRadius,
-                               channel * folded.length);
-        const auto& centre_of_means = centres.of_means[channel];
-        if (work.weight) {
-          derivative_row<false, true>(next, k, column, centre_of_means);
+        if (!work.weight) {
+          derivative_row<true, false>(centre, k, channel);
+        } else if (work.sums) {
+          derivative_row<true, true>(centre, k, channel);
         } else {
-          derivative_row<true, false>(next, k, column, centre_of_means);
+          derivative_row<false, true>(centre, k, channel);
         }
       }
     }
@@ -253,13 +299,20 @@ struct Gradient {
     }
   }
 
+  // One channel of a row of the batch that begins at `first_row`. A weight without sums
+  // is a cotangent, which hides nothing.
   template <bool kSums, bool kWeighted>
-  void derivative_row(const Prefetch<E>& next, int row, int64_t column,
-                      const Centre<T>& centre) {
+  void derivative_row(int64_t first_row, int row, int64_t channel) {
+    const int64_t column = channel * folded.pitch;
+    const Prefetch<E, kSums && kWeighted> next(work, first_row + row + kRadius + kBatch,
+                                               first_col - kRadius,
+                                               channel * folded.length);
+    const Centre<T>& centre = centres.of_means[channel];
     constexpr int64_t kColumn = Ring<T, kMaps>::kColumn;
     T* const out = scratch.maps.row(0, row) + column * kColumn;
     T* const half = scratch.half.row(row) + column * kLanes<T>;
-    const T* const weight = scratch.weight.row(row) + column * kLanes<T>;
+    const T* const weight =
+        scratch.weight.row(row) + weight_column(work, column) * kLanes<T>;
     const T* const inside = scratch.inside + column * kLanes<T>;
     const T* const own = scratch.own + column * kLanes<T>;
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
@@ -269,14 +322,18 @@ struct Gradient {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
         const Terms<V> t(m[i], centre, c);
+        V w = {};
+        if constexpr (kWeighted) w = load<V>(weight + at);
         if constexpr (kSums) {
-          store(half + at, select(own + at, t.half_dissimilarity(T(1))));
+          V v = t.half_dissimilarity(T(1));
+          if constexpr (kWeighted) v = weighed(w, v);
+          store(half + at, select(own + at, v));
         }
         V derivatives[kMaps];
         Maps::at_pixel(m[i], t, T(1), derivatives);
         for (int map = 0; map < kMaps; ++map) {
           V v = derivatives[map];
-          if constexpr (kWeighted) v *= load<V>(weight + at);
+          if constexpr (kWeighted) v = kSums ? weighed(w, v) : v * w;
           store(out + (j + i) * kColumn + map * kBatch * kLanes<T>,
                 select(inside + at, v));
         }
@@ -295,10 +352,13 @@ struct Gradient {
         const int64_t part = channel * folded.length * kLanes<T>;
         const G* out[kGradients];
         for (int g = 0; g < kGradients; ++g) out[g] = place(g, pixel_row + k) + part;
-        if (work.errors && is_in(work.error_rows, pixel_row + k)) {
-          gradient_row<true>(out, k, column);
+        const bool errors = work.errors && is_in(work.error_rows, pixel_row + k);
+        if (work.error_weight) {
+          errors ? gradient_row<true, true>(out, k, column)
+                 : gradient_row<false, true>(out, k, column);
         } else {
-          gradient_row<false>(out, k, column);
+          errors ? gradient_row<true, false>(out, k, column)
+                 : gradient_row<false, false>(out, k, column);
         }
       }
     }
@@ -310,9 +370,11 @@ struct Gradient {
   }
 
   // Fetches into the cache what is to be overwritten at `out`.
-  template <bool kErrors>
+  template <bool kErrors, bool kWeights>
   void gradient_row(const G* const (&out)[kGradients], int row, int64_t column) {
     const RingRows<T, kImages> images(scratch.images);
+    const RingRows<T, 1> weights(scratch.error_weight);
+    const int64_t weights_at = weight_column(work, column);
     T* grad[kGradients];
     for (int g = 0; g < kGradients; ++g) {
       grad[g] = scratch.grad[g].row(row) + column * kLanes<T>;
@@ -328,14 +390,22 @@ struct Gradient {
         for (; pixel >= folded.length; pixel -= folded.length) ++lane;
         const V s = load<V>(images.at(column + pixel, 0, row) + lane);
         const V d = load<V>(images.at(column + pixel, 1, row) + lane);
-        V counted = d;
+        V counted = d, weight = {};
         if constexpr (kErrors) {
-          counted = select(scratch.counted + (column + pixel) * kLanes<T> + lane, d);
+          const T* const mask = scratch.counted + (column + pixel) * kLanes<T> + lane;
+          if constexpr (kWeights) {
+            weight =
+                select(mask, load<V>(weights.at(weights_at + pixel, 0, row) + lane));
+            counted = where_not_zero(weight, d);
+          } else {
+            counted = select(mask, d);
+          }
         }
         const int64_t at = (j + i) * kLanes<T>;
         V means[kMaps], gradients[kGradients];
         for (int map = 0; map < kMaps; ++map) means[map] = v[map][i];
-        Maps::template gradients<kErrors>(means, s, d, counted, factors, gradients);
+        Maps::template gradients<kErrors, kWeights>(means, s, d, counted, weight,
+                                                    factors, gradients);
         for (int g = 0; g < kGradients; ++g) {
           __builtin_prefetch(out[g] + at, 1);
           store(grad[g] + at, gradients[g]);
@@ -375,18 +445,18 @@ size_t bytes_with_end(const Arena<T>& arena) {
 }
 
 template <typename E>
-size_t value_scratch(int64_t elements, int64_t channels) {
+size_t value_scratch(int64_t elements, int64_t channels, int64_t weight_channels) {
   using T = Compute<E>;
   Arena<T> arena(nullptr);
-  Scratch<T>(Folded<T>(elements, channels), arena);
+  Scratch<T>(Folded<T>(elements, channels), weight_channels, arena);
   return bytes_with_end(arena);
 }
 
 template <typename E>
-size_t gradient_scratch(int64_t elements, int64_t channels) {
+size_t gradient_scratch(int64_t elements, int64_t channels, int64_t weight_channels) {
   using T = Compute<E>;
   Arena<T> arena(nullptr);
-  GradientScratch<T, kMaxMaps>(Folded<T>(elements, channels), arena);
+  GradientScratch<T, kMaxMaps>(Folded<T>(elements, channels), weight_channels, arena);
   return bytes_with_end(arena);
 }
 

@@ -70,15 +70,21 @@ IntegerScale<Compute<E>> pixel_scale(const Work& work, int image) {
   return {static_cast<Compute<E>>(scale.high), static_cast<Compute<E>>(scale.low)};
 }
 
-// The task's channels of the pixels at `from`, n elements: where they are when it has
-// them all, else a copy in `room`.
+// `channels` of the `stride` that the pixels at `from` have, n elements: where they are
+// when these are all, else a copy in `room`.
 template <typename E>
-const E* gather(const Work& work, const E* from, int64_t n, E* room) {
-  if (work.channels == work.pixel_stride) return from;
-  for (int64_t i = 0; i < n; i += work.channels, from += work.pixel_stride) {
-    __builtin_memcpy(room + i, from, work.channels * sizeof(E));
+const E* gather(int64_t channels, int64_t stride, const E* from, int64_t n, E* room) {
+  if (channels == stride) return from;
+  for (int64_t i = 0; i < n; i += channels, from += stride) {
+    __builtin_memcpy(room + i, from, channels * sizeof(E));
   }
   return room;
+}
+
+// The task's channels of the pixels of an image.
+template <typename E>
+const E* gather(const Work& work, const E* from, int64_t n, E* room) {
+  return gather(work.channels, work.pixel_stride, from, n, room);
 }
 
 // The way back.
@@ -93,10 +99,14 @@ void scatter(const Work& work, const E* from, int64_t n, E* to) {
   }
 }
 
-// The columns of an image a task's row covers from `col` on, as elements of that row.
+// The columns of an image that a row covers from `col` on, as elements of that row, of
+// which it has n.
+inline Range elements_inside(int64_t channels, Range cols, int64_t col, int64_t n) {
+  const int64_t begin = clamp((cols.begin - col) * channels, 0, n);
+  return {begin, clamp((cols.end - col) * channels, begin, n)};
+}
 inline Range elements_inside(const Work& work, Range cols, int64_t col, int64_t n) {
-  const int64_t begin = clamp((cols.begin - col) * work.channels, 0, n);
-  return {begin, clamp((cols.end - col) * work.channels, begin, n)};
+  return elements_inside(work.channels, cols, col, n);
 }
 
 // Calls body(i) for whole vectors and tail(i, count) for the rest of [0, count).
@@ -202,12 +212,46 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
   for (int64_t i = end; i < n; i += kLanes<T>) put(V{}, V{}, i);
 }
 
-// Fetches a row of the images into the cache, bit by bit between the arithmetic on an
-// earlier one: all at once the requests would wait for each other.
+// What weighs the pixels of a part of the image, all of them in memory.
+struct Weights {
+  const void* memory;
+  Range rows, cols;
+};
+
+inline Weights map_weights(const Work& work) {
+  return {work.weight, work.centre_rows, work.centre_cols};
+}
+inline Weights error_weights(const Work& work) {
+  return {work.error_weight, {0, work.height}, {0, work.width}};
+}
+
+// Where the weights of an image pixel lie, in pixels.
+inline int64_t weight_pixel(const Weights& weights, int64_t row, int64_t col) {
+  const int64_t width = weights.cols.end - weights.cols.begin;
+  return (row - weights.rows.begin) * width + col - weights.cols.begin;
+}
+
 template <typename E>
+JFS_INLINE const E* weight_at(const Work& work, const Weights& weights, int64_t row,
+                              int64_t col) {
+  return static_cast<const E*>(weights.memory) +
+         weight_pixel(weights, row, col) * work.weight_stride;
+}
+
+// The weights in a folded row that belong to the channel whose pixels begin at
+// `column`.
+inline int64_t weight_column(const Work& work, int64_t column) {
+  return work.weight_channels == work.channels ? column : 0;
+}
+
+// Fetches a row of the images into the cache, and the weights of a loss that are read
+// next to it, bit by bit between the arithmetic on an earlier one: all at once the
+// requests would wait for each other.
+template <typename E, bool kWeights>
 struct Prefetch {
-  const char* at[2];
-  int64_t bytes[2];  // of a part
+  static constexpr int kRows = kWeights ? 4 : 2;
+  const char* at[kRows];
+  int64_t bytes[kRows];  // of a part
 
   // A row has as many parts as it has columns folded; past its end it is harmless.
   Prefetch(const Work& work, int64_t row, int64_t col, int64_t first_part) {
@@ -222,25 +266,47 @@ struct Prefetch {
         at[k] = reinterpret_cast<const char*>(row_at) + first_part * bytes[k];
       });
     }
+    if constexpr (kWeights) {
+      const Weights both[] = {map_weights(work), error_weights(work)};
+      const int64_t rows[] = {row - kRadius, row};
+      for (int k = 0; k < 2; ++k) {
+        const auto* const row_at = weight_at<Compute<E>>(
+            work, both[k], clamp(rows[k], both[k].rows.begin, both[k].rows.end - 1),
+            clamp(col, both[k].cols.begin, both[k].cols.end - 1));
+        bytes[2 + k] = JFS_VECTOR_BYTES;
+        at[2 + k] = reinterpret_cast<const char*>(row_at) +
+                    weight_column(work, first_part) * JFS_VECTOR_BYTES;
+      }
+    }
   }
   JFS_INLINE void part(int64_t index) const {
-    __builtin_prefetch(at[0] + index * bytes[0]);
-    __builtin_prefetch(at[1] + index * bytes[1]);
+    unroll<kRows>([&](auto k) __attribute__((always_inline)) {
+      __builtin_prefetch(at[k] + index * bytes[k]);
+    });
   }
 };
 
-// The weights in a row of the map, `inside` elements of it counted from centre column
-// `col` on.
+// The weights of the pixels in an image row, `inside` elements of it counted from image
+// column `col` on; others mean nothing. Where they are when they have the compute type
+// and `pixels` can be read there, else in `out`.
 template <typename E>
-void load_weight(const Work& work, int64_t centre_row, int64_t col, Range inside,
-                 E* room, Compute<E>* out) {
+const Compute<E>* load_weight(const Work& work, const Weights& weights, int64_t row,
+                              int64_t col, Range inside, int64_t pixels, E* room,
+                              Compute<E>* out) {
   using T = Compute<E>;
+  const int64_t channels = work.weight_channels, stride = work.weight_stride;
+  if constexpr (std::is_same_v<E, T>) {
+    const int64_t first = weight_pixel(weights, row, col);
+    const int64_t end = weight_pixel(weights, weights.rows.end, weights.cols.begin);
+    if (channels == stride && first >= 0 && first + pixels <= end) {
+      return weight_at<E>(work, weights, row, col);
+    }
+  }
   using IO = Lanes<E, kLanes<T>>;
   const int64_t count = inside.end - inside.begin;
-  const E* in = pixel_at<E>(work, work.weight, centre_row - work.centre_rows.begin,
-                            col + inside.begin / work.channels - work.centre_cols.begin,
-                            work.centre_cols.end - work.centre_cols.begin);
-  in = gather(work, in, count, room);
+  const int64_t first_col = col + inside.begin / channels;
+  const E* const in = gather(channels, stride,
+                             weight_at<E>(work, weights, row, first_col), count, room);
   T* const first = out + inside.begin;
   for_vectors<kLanes<T>>(
       count, [&](int64_t i) { store(first + i, IO::read(in + i)); },
@@ -249,6 +315,7 @@ void load_weight(const Work& work, int64_t centre_row, int64_t col, Range inside
         __builtin_memcpy(last, in + i, rest * sizeof(E));
         store(first + i, IO::read(last));
       });
+  return out;
 }
 
 // A row of the map from (1 - SSIM) / 2.

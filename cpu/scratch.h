@@ -57,9 +57,13 @@ struct Scratch {
   T* own;      // masks, folded
   T* counted;  // of input rows
   Rows<T> half;
+  Rows<T> weight;           // of centres
+  Ring<T, 1> error_weight;  // of input rows
 
-  Scratch(const Folded<T>& folded, Arena<T>& arena) {
+  Scratch(const Folded<T>& folded, int64_t weight_channels, Arena<T>& arena) {
     const int64_t row = folded.elements();
+    const Folded<T> weights = folded.with_channels(weight_channels);
+    const int64_t weight_row = weights.elements();
     images = {arena.take(kRingBatches * kImages * kBatch * row), folded.columns()};
     between = arena.take((folded.pitch + 2 * kRadius) * kMoments * kBatch * kLanes<T>);
     s = arena.take(row);
@@ -70,6 +74,8 @@ struct Scratch {
     own = arena.take(row);
     counted = arena.take(row);
     half = {arena.take(kBatch * row), row};
+    weight = {arena.take(kBatch * weight_row), weight_row};
+    error_weight = {arena.take(kRingBatches * kBatch * weight_row), weights.columns()};
   }
 };
 
@@ -77,14 +83,13 @@ template <typename T, int kMaps>
 struct GradientScratch : Scratch<T> {
   Ring<T, kMaps> maps;
   T* inside;
-  Rows<T> weight, grad[2];
+  Rows<T> grad[2];
 
-  GradientScratch(const Folded<T>& folded, Arena<T>& arena)
-      : Scratch<T>(folded, arena) {
+  GradientScratch(const Folded<T>& folded, int64_t weight_channels, Arena<T>& arena)
+      : Scratch<T>(folded, weight_channels, arena) {
     const int64_t row = folded.elements();
     maps = {arena.take(kRingBatches * kMaps * kBatch * row), folded.columns()};
     inside = arena.take(row);
-    weight = {arena.take(kBatch * row), row};
     for (auto& rows : grad) rows = {arena.take(kBatch * row), row};
   }
 };

@@ -6,6 +6,7 @@
 #include "cpu/ssim.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -148,6 +149,18 @@ constexpr int64_t kTaskRows = 48;
 // different times and cores differ in speed.
 constexpr int64_t kTasksPerThread = 8;
 
+// The kScales of an image; 1 without weights, and where there is no image.
+std::array<double, 2> scales_of_image(const Call& call, int64_t image) {
+  if (!call.has_weights() || call.images == 0) return {1, 1};
+  const int64_t at = 2 * operand_offsets(call.leading, image).of[kScales];
+  const auto read = [at](const auto* scales) -> std::array<double, 2> {
+    return {scales[at], scales[at + 1]};
+  };
+  return call.dtype == DType::kF64
+             ? read(static_cast<const double*>(call.operand[kScales]))
+             : read(static_cast<const float*>(call.operand[kScales]));
+}
+
 template <typename T, bool kErrors>
 void finish_sums(const Call& call) {
   const int64_t planes = call.planes_of_result();
@@ -160,7 +173,10 @@ void finish_sums(const Call& call) {
       sums.add(plane);
     }
     T* const terms = kErrors ? static_cast<T*>(call.terms) + kTerms * result : nullptr;
-    sums.finish(call.parameters, static_cast<T*>(call.loss) + result, terms);
+    const auto [scale, error_scale] =
+        scales_of_image(call, result * planes / call.channels);
+    sums.finish(call.parameters, static_cast<T*>(call.loss) + result, terms, scale,
+                error_scale);
   }
 }
 
@@ -215,8 +231,16 @@ void run(const Parallel& parallel, const Call& call) {
   const auto scratch_bytes =
       gradient ? kernels().gradient_scratch[type] : kernels().value_scratch[type];
   const int64_t widest = ceil_div(cols.end - cols.begin, col_parts) + halo;
-  ScratchPool pool(scratch_bytes(widest * most_channels, most_channels));
+  const bool has_weight = call.operand[kWeight] != nullptr;
+  const bool weights_are_shared = call.weight_channels != call.channels;
+  const auto weight_channels = [&](int64_t channels) {
+    return !has_weight ? 0 : weights_are_shared ? 1 : channels;
+  };
+  ScratchPool pool(scratch_bytes(widest * most_channels, most_channels,
+                                 weight_channels(most_channels)));
   const int64_t in_bytes = element_bytes(call.dtype);
+  const int64_t weight_bytes =
+      call.has_weights() ? compute_bytes(call.dtype) : element_bytes(call.dtype);
   const int64_t grad_bytes = gradient_bytes(call.dtype);
 
   std::mutex adding;
@@ -227,20 +251,20 @@ void run(const Parallel& parallel, const Call& call) {
     const int64_t image = task / row_parts / col_parts / channel_parts;
     const Offsets offsets = operand_offsets(call.leading, image);
     const Range channels = part_of({0, call.channels}, channel_parts, channel_part);
-    const auto operand = [&](int k, int64_t bytes) {
-      const int64_t at = offsets.of[k] * call.operand_size(k) + channels.begin;
+    const auto operand = [&](int k, int64_t channel, int64_t bytes) {
+      const int64_t at = offsets.of[k] * call.operand_size(k) + channel;
       return advance(call.operand[k], at * bytes);
     };
+    const int64_t weight_channel = weights_are_shared ? 0 : channels.begin;
     const int64_t map_at = image * call.map_size() + channels.begin;
     const int64_t grad_at = image * call.image_size() + channels.begin;
 
     Work work = {};
     for (const int k : {kImg1, kImg2}) {
-      work.img[k] = operand(k, pixel_bytes(call.pixels[k], call.dtype));
+      work.img[k] = operand(k, channels.begin, pixel_bytes(call.pixels[k], call.dtype));
       work.pixels[k] = call.pixels[k];
       work.integer_scale[k] = scale_of(call.pixels[k], call);
     }
-    work.weight = operand(kWeight, in_bytes);
     work.height = call.height;
     work.width = call.width;
     work.channels = channels.end - channels.begin;
@@ -255,6 +279,13 @@ void run(const Parallel& parallel, const Call& call) {
     work.map = advance(call.map, map_at * in_bytes);
     work.grad[0] = advance(call.grad1, grad_at * grad_bytes);
     work.grad[1] = advance(call.grad2, grad_at * grad_bytes);
+    work.weight = operand(kWeight, weight_channel, weight_bytes);
+    work.error_weight = operand(kErrorWeight, weight_channel, weight_bytes);
+    work.weight_channels = weight_channels(work.channels);
+    work.weight_stride = call.weight_channels;
+    const auto scales = scales_of_image(call, image);
+    work.weight_scale = scales[0];
+    work.error_weight_scale = scales[1];
     const ScratchPool::Lease scratch(pool);
     work.scratch = scratch.memory();
     PlaneSum sums[kMaxChannels] = {};

@@ -3,6 +3,7 @@
 #ifndef JAX_FUSED_SSIM_CPU_SUMS_H_
 #define JAX_FUSED_SSIM_CPU_SUMS_H_
 
+#include "common/measure.h"
 #include "common/plane_sum.h"
 #include "common/window.h"
 #include "cpu/element.h"
@@ -67,21 +68,39 @@ JFS_INLINE Vec<T> magnitude(Vec<T> v) {
 constexpr int kErrorVectors = 4;
 static_assert(kErrorVectors <= kOverrun);
 
-// What is counted of a row of d times t, whose vectors are `step` elements apart.
+// Weights in a folded row: their vectors are `step` elements apart, their channels
+// `pitch` vectors, 0 where all have the same.
 template <typename T>
-void add_errors(const T* d, int64_t step, const T* counted, const Folded<T>& folded,
+struct FoldedWeights {
+  const T* memory;
+  int64_t step, pitch;
+};
+
+// What is counted of a row of d times t, whose vectors are `step` elements apart.
+template <bool kWeighted, typename T>
+void add_errors(const T* d, int64_t step, const T* counted,
+                const FoldedWeights<T>& weights, const Folded<T>& folded,
                 ErrorSums* errors) {
   constexpr double per_t = 1 / double(outermost_tap<T>());
   for (int64_t c = 0; c < folded.channels; ++c) {
     const T* const channel = d + c * folded.pitch * step;
     const T* const mask = counted + c * folded.pitch * kLanes<T>;
+    const T* const weight = weights.memory + c * weights.pitch * weights.step;
     DoubleSum<T> absolute, square;
     for (int64_t j = 0; j < folded.length; j += kErrorVectors) {
       Vec<T> magnitudes = {}, squares = {};
       for (int64_t k = j; k < j + kErrorVectors; ++k) {
-        const Vec<T> v = select(mask + k * kLanes<T>, load<Vec<T>>(channel + k * step));
-        magnitudes += magnitude<T>(v);
-        squares += v * v;
+        Vec<T> v = load<Vec<T>>(channel + k * step), weighted;
+        if constexpr (kWeighted) {
+          const auto w =
+              select(mask + k * kLanes<T>, load<Vec<T>>(weight + k * weights.step));
+          v = where_not_zero(w, v);
+          weighted = v * w;
+        } else {
+          weighted = v = select(mask + k * kLanes<T>, v);
+        }
+        magnitudes += magnitude<T>(weighted);
+        squares += weighted * v;
       }
       absolute.add(magnitudes);
       square.add(squares);

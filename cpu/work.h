@@ -44,10 +44,19 @@ struct Work {
   ErrorSums* errors;
   void* map;
 
-  // For the gradients alone: a null weight is 1 everywhere, the second gradient may be
-  // null.
-  const void* weight;
+  // For the gradients alone; the second may be null.
   void* grad[2];
+
+  // What map pixels count for; null: 1. For gradients alone, without sums, a cotangent
+  // of the map's element type. Else in the compute type and with errors: then there is
+  // what these count for, too, and 0 hides what lies under it. Pixels have
+  // `weight_channels` of the `weight_stride` that are in memory: as many as those of
+  // the images, or one for all.
+  const void* weight;
+  const void* error_weight;
+  int64_t weight_channels, weight_stride;
+  // Factors of the gradients in what is weighted; 1 without weights.
+  double weight_scale, error_weight_scale;
 
   // Aligned to kScratchAlignment, of any content that is initialised.
   void* scratch;
@@ -59,13 +68,16 @@ constexpr size_t kScratchAlignment = 64;
 constexpr int64_t kMaxChannels = 16;
 
 // The entry points of one instruction set, indexed by DType, and the bytes of scratch
-// that a task needs whose input rows have `elements` elements.
+// that a task needs whose input rows have `elements` elements; `weight_channels` is 0
+// without weights.
 struct Kernels {
   const char* name;
   void (*value[4])(const Work&);
   void (*gradient[4])(const Work&);
-  size_t (*value_scratch[4])(int64_t elements, int64_t channels);
-  size_t (*gradient_scratch[4])(int64_t elements, int64_t channels);
+  size_t (*value_scratch[4])(int64_t elements, int64_t channels,
+                             int64_t weight_channels);
+  size_t (*gradient_scratch[4])(int64_t elements, int64_t channels,
+                                int64_t weight_channels);
 };
 
 extern const Kernels kBaselineKernels;

@@ -53,16 +53,23 @@ __device__ __forceinline__ int warp_min(int v) {
 #endif
 }
 
+// Which pixel of a plane a lane's sample is, of either image.
+template <typename Job>
+__device__ __forceinline__ int64_t sampled_pixel(const Job& job) {
+  static_assert(2 * kCentreSamples == 32, "");
+  const int k = threadIdx.x % kCentreSamples;
+  const int64_t row = centre_sample(k / kCentreSide, job.height);
+  const int64_t column = centre_sample(k % kCentreSide, job.width);
+  return row * job.width + column;
+}
+
 // A lane's sample of the planes that begin so many elements into the images, and whose
 // pixels are job.channels elements apart. kIntegers: they may be integers.
 template <bool kIntegers, typename Job>
 __device__ __forceinline__ typename Job::T load_sample(const Job& job, int64_t plane1,
                                                        int64_t plane2) {
-  static_assert(2 * kCentreSamples == 32, "");
   const int lane = threadIdx.x % 32, k = lane % kCentreSamples;
-  const int64_t row = centre_sample(k / kCentreSide, job.height);
-  const int64_t column = centre_sample(k % kCentreSide, job.width);
-  const int64_t in_plane = (row * job.width + column) * job.channels;
+  const int64_t in_plane = sampled_pixel(job) * job.channels;
   typename Job::T sample;
   if constexpr (kIntegers) {
     const int image = lane < kCentreSamples ? 0 : 1;
@@ -82,11 +89,12 @@ __device__ __forceinline__ typename Job::T load_sample(const Job& job, int64_t p
 }
 
 // The centres, by a whole warp, from what its lanes have loaded; `one`: one for both
-// planes, from the samples of both. In float for every type: they need not be exact,
-// but near. Distances are compared as integers, which a warp does at once.
+// planes, from the samples of both. A lane whose sample has no weight does not count:
+// it may be far from the others. In float for every type: they need not be exact, but
+// near. Distances are compared as integers, which a warp does at once.
 template <typename T>
 __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<T>& c,
-                                                      bool one) {
+                                                      bool one, bool counts = true) {
   constexpr float kUnits = 1 << 20;  // of a range
   constexpr int kInfinity = 0x7f800000;
   constexpr T kInverse = T(1 / double(outermost_tap<T>()));
@@ -95,8 +103,9 @@ __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<
   const auto in_ranges = static_cast<float>(sample * c.tap_over_range * kInverse);
   const float distance = fabsf(in_ranges - 0.5f);
   // NaN is no less.
-  const int key =
-      distance < __int_as_float(kInfinity) ? __float_as_int(distance) : kInfinity;
+  const int key = counts && distance < __int_as_float(kInfinity)
+                      ? __float_as_int(distance)
+                      : kInfinity;
   const auto nearest = [&](bool mine) {
     const int least = warp_min(mine ? key : kInfinity);
     const unsigned int lanes = __ballot_sync(kAllLanes, mine && key == least);
@@ -105,7 +114,7 @@ __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<
   };
   const float nearest_x = nearest(first), nearest_y = nearest(second);
   const float away = cut_to_range(in_ranges - (first ? nearest_x : nearest_y), 1.0f);
-  const int units = __float2int_rn(away * kUnits);
+  const int units = counts ? __float2int_rn(away * kUnits) : 0;
   const auto centre = [&](bool mine, float nearest) {
     // The nearest one is 0 away.
     const int low = warp_min(mine ? units : 0), high = -warp_min(mine ? -units : 0);

@@ -27,25 +27,33 @@ __device__ __forceinline__ void add_atomically(ErrorSums* total,
   add_atomically(&total->square, term.square);
 }
 
-// Of d times t, as the kernels have it.
-template <typename T>
+// Of d times t, as the kernels have it. kWeights: pixels count so much, each within
+// [0, 1]; where they do, their d may be a NaN and no window say so.
+template <typename T, bool kWeights>
 class ErrorSum;
 
-template <>
-class ErrorSum<float> {
+template <bool kWeights>
+class ErrorSum<float, kWeights> {
  public:
   // At most four pixels.
   template <int kCount>
-  __device__ __forceinline__ void add(const float (&d)[kCount]) {
+  __device__ __forceinline__ void add(const float (&d)[kCount],
+                                      const float (&weight)[kCount]) {
     static_assert(kCount <= 4, "their quanta fit 32 bits together");
     constexpr float kFactor = kErrorQuanta / outermost_tap<float>();
     unsigned int absolute = 0;
     unsigned long long square = 0;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const unsigned int quanta = __float2uint_rn(fabsf(d[i]) * kFactor);
-      absolute += quanta;
-      square += static_cast<unsigned long long>(quanta) * quanta;
+      const float in_quanta = fabsf(d[i]) * kFactor;
+      const unsigned int quanta = __float2uint_rn(in_quanta);
+      unsigned int counted = quanta;
+      if constexpr (kWeights) {
+        counted = __float2uint_rn(in_quanta * weight[i]);
+        not_finite_ = fmaf(d[i], 0.0f, not_finite_);
+      }
+      absolute += counted;
+      square += static_cast<unsigned long long>(quanta) * counted;
       any_ |= quanta;
     }
     absolute_ += absolute;
@@ -55,6 +63,7 @@ class ErrorSum<float> {
     absolute_ += other.absolute_;
     add_square(other.square_, other.square_top_);
     any_ |= other.any_;
+    if constexpr (kWeights) not_finite_ += other.not_finite_;
   }
   // Of the lane that differs from this one in `lanes`.
   __device__ __forceinline__ ErrorSum of_lane(int lanes) const {
@@ -64,11 +73,19 @@ class ErrorSum<float> {
     other.square_ = __shfl_xor_sync(kAll, square_, lanes);
     other.square_top_ = __shfl_xor_sync(kAll, square_top_, lanes);
     other.any_ = __shfl_xor_sync(kAll, any_, lanes);
+    if constexpr (kWeights) {
+      other.not_finite_ = __shfl_xor_sync(kAll, not_finite_, lanes);
+    }
     return other;
   }
   __device__ __forceinline__ ErrorSums sums() const {
-    return error_sums_of_pixels(absolute_, square_, square_top_,
-                                too_large_bits(any_) != 0);
+    ErrorSums sums = error_sums_of_pixels(absolute_, square_, square_top_,
+                                          too_large_bits(any_) != 0);
+    if (kWeights && not_finite_ != 0) {
+      sums.absolute.not_finite |= kNaN;
+      sums.square.not_finite |= kNaN;
+    }
+    return sums;
   }
 
  private:
@@ -85,17 +102,20 @@ class ErrorSum<float> {
   unsigned long long absolute_ = 0, square_ = 0;
   unsigned int square_top_ = 0;
   unsigned int any_ = 0;  // quanta of all pixels, or'ed
+  float not_finite_ = 0;  // a NaN then
 };
 
-template <>
-class ErrorSum<double> {
+template <bool kWeights>
+class ErrorSum<double, kWeights> {
  public:
   template <int kCount>
-  __device__ __forceinline__ void add(const double (&d)[kCount]) {
+  __device__ __forceinline__ void add(const double (&d)[kCount],
+                                      const double (&weight)[kCount]) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      absolute_ += fabs(d[i]);
-      square_ = fma(d[i], d[i], square_);
+      const double counted = kWeights ? fabs(d[i]) * weight[i] : fabs(d[i]);
+      absolute_ += counted;
+      square_ = fma(fabs(d[i]), counted, square_);
     }
   }
   __device__ __forceinline__ void add(const ErrorSum& other) {
@@ -118,8 +138,8 @@ class ErrorSum<double> {
   double absolute_ = 0, square_ = 0;
 };
 
-template <typename T>
-__device__ __forceinline__ void reduce_in_warp(ErrorSum<T>& sum) {
+template <typename T, bool kWeights>
+__device__ __forceinline__ void reduce_in_warp(ErrorSum<T, kWeights>& sum) {
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) sum.add(sum.of_lane(lanes));
 }

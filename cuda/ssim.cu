@@ -15,8 +15,10 @@
 #include <cstring>
 
 #include "common/loss.h"
+#include "cuda/job.h"
 #include "cuda/kernels.h"
 #include "cuda/launch.h"
+#include "cuda/leading.cuh"
 #include "cuda/overlap.cuh"
 #include "cuda/ssim.h"
 
@@ -51,6 +53,10 @@ struct Finish {
   Parameters parameters;
   T* loss;
   T* terms;
+  // Of a loss with weights.
+  int64_t channels;
+  Leading leading;
+  const T* scales;
 };
 
 __device__ __forceinline__ PlaneSum of_lane(const PlaneSum& sum, int lanes) {
@@ -61,7 +67,7 @@ __device__ __forceinline__ PlaneSum of_lane(const PlaneSum& sum, int lanes) {
 }
 
 // A warp for each result.
-template <typename T, bool kErrors>
+template <typename T, bool kErrors, bool kWeights>
 __global__ void finish_sums(const __grid_constant__ Finish<T> finish) {
   const int lane = threadIdx.x % 32;
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
@@ -89,7 +95,14 @@ __global__ void finish_sums(const __grid_constant__ Finish<T> finish) {
     }
     if (lane == 0) {
       T* const terms = kErrors ? finish.terms + kTerms * result : nullptr;
-      sums.finish(finish.parameters, finish.loss + result, terms);
+      double scales[2] = {1, 1};
+      if (kWeights && finish.planes > 0) {
+        const int64_t image = result * finish.planes / finish.channels;
+        const T* const of_image =
+            finish.scales + image_offsets(finish.leading, image).of[kScales];
+        for (int i = 0; i < 2; ++i) scales[i] = of_image[i];
+      }
+      sums.finish(finish.parameters, finish.loss + result, terms, scales[0], scales[1]);
     }
   }
 }
@@ -124,12 +137,20 @@ cudaError_t launch_main(cudaStream_t stream, const Device& device, const Call& c
 
 template <typename T>
 cudaError_t launch_finish(cudaStream_t stream, const Device& device, const Call& call) {
-  const Finish<T> finish = {
-      call.accumulators(),        call.error_accumulators(), call.results,
-      call.planes_of_result(),    call.parameters,           static_cast<T*>(call.loss),
-      static_cast<T*>(call.terms)};
+  const Finish<T> finish = {call.accumulators(),
+                            call.error_accumulators(),
+                            call.results,
+                            call.planes_of_result(),
+                            call.parameters,
+                            static_cast<T*>(call.loss),
+                            static_cast<T*>(call.terms),
+                            call.channels,
+                            leading_in_elements(call),
+                            static_cast<const T*>(call.operand[kScales])};
   return launch(stream, device, true,
-                call.has_errors() ? finish_sums<T, true> : finish_sums<T, false>,
+                call.has_weights()  ? finish_sums<T, true, true>
+                : call.has_errors() ? finish_sums<T, true, false>
+                                    : finish_sums<T, false, false>,
                 grid_of(32 * call.results), finish);
 }
 

@@ -37,7 +37,12 @@ __global__ void prepare_kernel(const __grid_constant__ StripJob<Element> job) {
     const float sample =
         load_sample<true>(job, at.of[kImg1] + channel, at.of[kImg2] + channel);
     const bool one = job.error_accumulators != nullptr;
-    const float2 centres = centres_of_samples(sample, job.constants, one);
+    bool counts = true;
+    if (job.error_weight) {  // which all channels share
+      const float* const of_image = job.error_weight + at.of[kErrorWeight];
+      counts = load(of_image + sampled_pixel(job)) != 0;
+    }
+    const float2 centres = centres_of_samples(sample, job.constants, one, counts);
     if (threadIdx.x % 32 == 0) {
       job.centres[plane] = centres;
       if (job.accumulators) job.accumulators[plane] = {};

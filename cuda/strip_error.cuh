@@ -16,6 +16,7 @@ namespace jax_fused_ssim::cuda {
 // Of kGroup elements of a row, which the strip does not share with another: those of
 // plane `plane` (-1: of none) in columns and rows in which errors are counted, of the
 // piece's rows [begin, end). The rows come one after the other, from `row` on.
+template <bool kWeights>
 class StripErrors {
  public:
   // `column_of`: the image column of each.
@@ -45,15 +46,16 @@ class StripErrors {
       counted[i] = __int_as_float(__float_as_int(d[i]) & columns_[i] & row);
     }
   }
-  __device__ __forceinline__ void add(const float (&counted)[kGroup]) {
-    sum_.add(counted);
+  __device__ __forceinline__ void add(const float (&counted)[kGroup],
+                                      const float (&weight)[kGroup]) {
+    sum_.add(counted, weight);
   }
   __device__ __forceinline__ void advance(int rows) { rows_.at += rows; }
 
   // By a whole warp.
   __device__ __forceinline__ void flush(ErrorSums* accumulators) const {
     for_planes_of_warp(plane_, [&](bool same, bool leads) {
-      ErrorSum<float> sum;
+      ErrorSum<float, kWeights> sum;
       if (same) sum = sum_;
       reduce_in_warp(sum);
       if (leads) add_atomically(accumulators + plane_, sum.sums());
@@ -64,7 +66,7 @@ class StripErrors {
   int64_t plane_;  // -1 where there is none
   RowSpan rows_;
   int columns_[kGroup];
-  ErrorSum<float> sum_;
+  ErrorSum<float, kWeights> sum_;
 };
 
 }  // namespace jax_fused_ssim::cuda

@@ -126,8 +126,8 @@ __device__ __forceinline__ void stage1(
   const int map_end = job.map_y + job.map_height;
   RowSpan rows(p.first_map_row(), count_begin, p.end < map_end ? p.end : map_end);
 
-  std::conditional_t<Strip::kWeighted, Weights<Loader>, Nothing> weights(
-      job, p.first_map_row(), p.group, p.channel, at);
+  std::conditional_t<Strip::kWeighted, MapWeights<Loader, Strip::kErrors>, Nothing>
+      weights(job, p.first_map_row() - job.map_y, p.group, p.channel, at);
 
   MomentsFilter filter;
   filter.clear();
@@ -166,7 +166,11 @@ __device__ __forceinline__ void stage1(
         const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
         const Constants<float> c = {0, 0, c1[i], c2[i]};
         const Terms<float> terms(m, centre, c);
-        if constexpr (Strip::kSums) sum.add(i, terms, quanta);
+        if constexpr (Strip::kSums && Strip::kWeighted) {
+          sum.add(i, terms, quanta, weights.at(r, i));
+        } else if constexpr (Strip::kSums) {
+          sum.add(i, terms, quanta);
+        }
         float maps[Strip::kMaps];
         Strip::Maps::at_pixel(m, terms, 1.0f, maps);
 #pragma unroll
@@ -224,11 +228,21 @@ __device__ __forceinline__ void stage2(
     read4(from + Loader::kPitch, d[r]);
   };
 
+  constexpr bool kWeights = Strip::kWeighted && Strip::kErrors;
   const Place at = place_of(job, p.origin, Strip::kOutAt + kGroup * p.group);
   const bool any = p.group < job.groups - Strip::kLost && at.image >= 0;
-  std::conditional_t<Strip::kErrors, StripErrors, Nothing> errors(
+  std::conditional_t<Strip::kErrors, StripErrors<kWeights>, Nothing> errors(
       job, any ? at.image * job.channels + p.channel : -1,
       [&](int i) { return at.column + i; }, first_row, p.begin, p.end);
+
+  std::conditional_t<kWeights, ErrorWeights<Loader>, Nothing> weights(job, any, at,
+                                                                      first_row);
+  GradientFactors<float> factors = {};
+  if constexpr (kWeights) {
+    const ImageOffsets offsets = image_offsets(job.leading, any ? at.image : 0);
+    const float* const scales = job.scales + offsets.of[kScales];
+    factors = job.gradient_factors.times(__ldg(scales), __ldg(scales + 1));
+  }
 
   ColumnFilter filters[Strip::kMaps];
 #pragma unroll
@@ -268,6 +282,8 @@ __device__ __forceinline__ void stage2(
       if (r == 1) gradients.store_last_step(job);
       if (r == 0 || !kEarly) begin_row(r);
       loading.write(job, r, row, not_here);
+      float weight[kGroup] = {};
+      if constexpr (kWeights) weights.read(job, weight);
       float e[Strip::kMaps][kGroup];
       filters[0].push_reach(Strip::Maps::window(0), first, e[0]);
 #pragma unroll
@@ -278,18 +294,23 @@ __device__ __forceinline__ void stage2(
       }
       if constexpr (!Strip::kReadsOwnEarly) read_own(r);
       float counted[kGroup] = {};
-      if constexpr (Strip::kErrors) {
-        errors.count(r, d[r], counted);
-        errors.add(counted);
+      if constexpr (Strip::kErrors) errors.count(r, d[r], counted);
+      if constexpr (kWeights) {
+#pragma unroll
+        for (int i = 0; i < kGroup; ++i) {
+          counted[i] = where_not_zero(weight[i], counted[i]);
+        }
       }
+      if constexpr (Strip::kErrors) errors.add(counted, weight);
       float g[Strip::kGradients][kGroup];
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
         float means[Strip::kMaps], of_pixel[Strip::kGradients];
 #pragma unroll
         for (int k = 0; k < Strip::kMaps; ++k) means[k] = e[k][i];
-        Strip::Maps::template gradients<Strip::kErrors>(
-            means, s[r][i], d[r][i], counted[i], job.gradient_factors, of_pixel);
+        Strip::Maps::template gradients<Strip::kErrors, kWeights>(
+            means, s[r][i], d[r][i], counted[i], weight[i],
+            kWeights ? factors : job.gradient_factors, of_pixel);
 #pragma unroll
         for (int k = 0; k < Strip::kGradients; ++k) g[k][i] = of_pixel[k];
       }

@@ -166,6 +166,13 @@ class PixelSum {
     row_ += __float2uint_rn(half * quanta);
     row_w_[i] = terms.w;
   }
+  // Which counts so much, within [0, 1].
+  template <typename Terms>
+  __device__ __forceinline__ void add(int i, const Terms& terms, float quanta,
+                                      float weight) {
+    add(i, terms, quanta * weight);
+    row_w_[i] = where_not_zero(weight, terms.w);
+  }
   __device__ __forceinline__ void end_row(bool counted) {
     // Any input that is not finite, or overflows, makes w NaN.
     float w = row_w_[0];

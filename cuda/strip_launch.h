@@ -59,6 +59,8 @@ struct StripFor {
   static constexpr bool kBytes = Loader<2>::kMixed;
   using LossGrad = GradStrip<Loader<2>, 1, true, false, true,
                              loss_grad_tuning(kInterleaved, kBytes, kDType<Element>)>;
+  using WeightedLossGrad = GradStrip<Loader<2>, 1, true, true, true,
+                                     weighted_loss_grad_tuning(kInterleaved, kBytes)>;
   using LossSum = SumStrip<Loader<kMost>, false, true, loss_sum_tuning(kInterleaved)>;
 
   template <typename F>
@@ -113,20 +115,29 @@ bool fours_aligned(const Call& call) {
 
 // `with_strip` with errors, which only aligned strips count: of floats the value and
 // one gradient, of 2-byte elements the gradient, and of floats beside bytes the
-// gradient.
+// gradient. With weights, which all channels share, the gradient of floats.
 template <typename Element, bool kInterleaved, typename F, typename Result>
 Result with_loss_strip(const Call& call, Result none, F f) {
   constexpr bool kFloat = sizeof(Element) == 4;
   if (call.grad2 || call.pixels[kImg1] != Pixels::kOwn) return none;
+  if (call.has_weights() &&
+      (call.weight_channels != 1 || call.width % kGroup != 0 ||
+       !is_aligned(call.operand[kErrorWeight], kGroup * sizeof(float)))) {
+    return none;
+  }
   if (call.pixels[kImg2] == Pixels::kOwn && fours_aligned<Element, Element>(call)) {
     using Strips = StripFor<Element, Element, kInterleaved, true>;
-    if (call.grad1) return f(Kind<typename Strips::LossGrad>());
-    if constexpr (kFloat) return f(Kind<typename Strips::LossSum>());
+    if (!call.has_weights() && call.grad1) return f(Kind<typename Strips::LossGrad>());
+    if constexpr (kFloat) {
+      if (!call.has_weights()) return f(Kind<typename Strips::LossSum>());
+      if (call.grad1) return f(Kind<typename Strips::WeightedLossGrad>());
+    }
   }
   if constexpr (kFloat) {
     if (call.pixels[kImg2] == Pixels::kU8 && call.grad1 &&
         fours_aligned<Element, uint8_t>(call)) {
       using Strips = StripFor<Element, uint8_t, kInterleaved, true>;
+      if (call.has_weights()) return f(Kind<typename Strips::WeightedLossGrad>());
       return f(Kind<typename Strips::LossGrad>());
     }
   }
@@ -219,8 +230,9 @@ bool strips_are_best(const Call& call) {
 template <typename Element>
 Fit strip_fit(const Call& call, const Device& device) {
   if (device.major < 8) return Fit::kImpossible;  // no asynchronous copies
-  // Kernels of gradients have either sums or weights, and errors beside one of them.
-  if (call.grad1 && (call.loss != nullptr) == (call.operand[kWeight] != nullptr)) {
+  // Kernels of gradients have either sums or weights, but where they count errors.
+  if (call.grad1 && !call.has_errors() &&
+      (call.loss != nullptr) == (call.operand[kWeight] != nullptr)) {
     return Fit::kImpossible;
   }
   return with_strip<Element>(call, device, Fit::kImpossible, [&](auto kind) {

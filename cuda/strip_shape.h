@@ -216,8 +216,8 @@ struct GradStrip {
   static constexpr bool kSums = kSums_;
   static constexpr bool kWeighted = kWeighted_;
   static constexpr bool kErrors = kErrors_;
-  static_assert(!(kSums && kWeighted), "sums count all pixels alike");
   static_assert(kSums || !kErrors, "errors are counted with sums");
+  static_assert(!(kSums && kWeighted) || kErrors, "a loss with weights has errors");
   static constexpr int kThreads = Loader::kThreads;  // of a stage
   static constexpr int kStrips = 128 / kThreads;     // of a block
   static constexpr int kBlockThreads = 2 * 128;

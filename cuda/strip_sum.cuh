@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     const Quad quad = Columns<Loader>::quad(job, origin, 0, thread, first_channel);
     const bool own = kGroup * thread < kGroup * job.groups * job.part_channels;
     const bool last = piece.end == job.map_height;
-    std::conditional_t<Strip::kErrors, StripErrors, Nothing> errors(
+    std::conditional_t<Strip::kErrors, StripErrors<false>, Nothing> errors(
         job, own && quad.count > 0 ? quad.image * job.channels : -1,
         [&](int i) {
           return i < quad.count ? static_cast<int>(quad.in_row + i) / job.channels : -1;

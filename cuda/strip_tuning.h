@@ -95,22 +95,29 @@ constexpr unsigned grad_tuning(int gradients, bool weighted, bool interleaved,
 constexpr unsigned loss_sum_tuning(bool interleaved) {
   return interleaved ? kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsThread |
                            kHoldsQuanta
-                     : kKeepsOffsets | kKeepsHaloSource | kHoldsQuanta | kWritesLate;
+                     : kHaloLate | kKeepsOffsets | kHoldsThread | kWritesLate;
 }
 
 constexpr unsigned loss_grad_tuning(bool interleaved, bool bytes, DType type) {
   if (bytes) {
-    return !interleaved ? kReadsRowBytes
-                        : kHaloLate | kKeepsOffsets | kHoldsThread | kHoldsCentre |
-                              kReadsRowBytes;
+    return !interleaved ? kHoldsThread | kHoldsCentre | kReadsRowBytes
+                        : kHaloLate | kKeepsOffsets | kHoldsShared | kHoldsThread |
+                              kReadsRowBytes | kBeginsRowsEarly;
   }
   if (type == DType::kF32) {
-    return interleaved ? kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread
-                       : kHaloLate | kHoldsThread | kHoldsCentre | kBeginsRowsEarly;
+    return interleaved ? kHaloLate | kKeepsHaloSource | kHoldsThread | kHoldsCentre |
+                             kReadsRowBytes
+                       : kHaloLate | kHoldsThread;
   }
   if (!interleaved) return kKeepsOffsets;
   return kHaloLate | kHoldsShared | kReadsRowBytes |
          (type == DType::kBF16 ? kHoldsThread : kPlain);
+}
+
+constexpr unsigned weighted_loss_grad_tuning(bool interleaved, bool bytes) {
+  if (interleaved) return kHaloLate | kKeepsOffsets | kHoldsThread | kBeginsRowsEarly;
+  return kKeepsOffsets | kHoldsShared | kHoldsThread |
+         (bytes ? kPlain : kKeepsHaloSource);
 }
 
 }  // namespace jax_fused_ssim::cuda

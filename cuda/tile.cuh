@@ -69,6 +69,10 @@ struct TileSum {
     const Sum quanta = __float2uint_rn(half * kPixelQuanta);
     return half == half ? quanta : Sum{1} << kNotFinite;
   }
+  static __device__ __forceinline__ Sum of_pixel(float half, float weight) {
+    const Sum quanta = __float2uint_rn(half * (kPixelQuanta * weight));
+    return half == half || weight == 0 ? quanta : Sum{1} << kNotFinite;
+  }
   static __device__ __forceinline__ PlaneSum term(Sum sum) {
     return plane_sum_of_pixels(sum & ((Sum{1} << kNotFinite) - 1), sum >> kNotFinite);
   }
@@ -77,12 +81,15 @@ template <>
 struct TileSum<double> {
   using Sum = double;
   static __device__ __forceinline__ Sum of_pixel(double half) { return half; }
+  static __device__ __forceinline__ Sum of_pixel(double half, double weight) {
+    return weight == 0 ? 0 : half * weight;
+  }
   static __device__ __forceinline__ PlaneSum term(Sum sum) {
     return plane_sum_term(2 * sum);
   }
 };
 
-template <typename Element, int kGradients, bool kErrors, bool kIntegers,
+template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
           typename Shape>
 class Tile {
  public:
@@ -184,7 +191,12 @@ class Tile {
   // Everything is asked for before anything is used: the latency is paid once.
   __device__ __forceinline__ void read_images() {
     const ImageOffsets offset = image_offsets(job_.leading, image_);
-    weight_ = job_.weight + offset.of[kWeight];
+    weight_ = static_cast<const MapWeight*>(job_.weight) + offset.of[kWeight];
+    if constexpr (kWeights) {
+      error_weight_ = job_.error_weight + offset.of[kErrorWeight];
+      const T* const scales = job_.scales + offset.of[kScales];
+      factors_ = job_.gradient_factors.times(load(scales), load(scales + 1));
+    }
     constexpr int kAcross = Layout::kImageWidth <= 32 ? 32 : 64;
     constexpr int kDown = Shape::kThreads / kAcross;
     constexpr int kSteps = (Layout::kImageHeight + kDown - 1) / kDown;
@@ -197,6 +209,10 @@ class Tile {
     const int64_t stride = kDown * job_.width * job_.channels;
     const T sample = load_sample<kIntegers>(job_, offset.of[kImg1] + channel_,
                                             offset.of[kImg2] + channel_);
+    bool sample_counts = true;
+    if constexpr (kWeights) {
+      sample_counts = load(error_weight_ + weight_at(sampled_pixel(job_))) != 0;
+    }
     T x[kSteps], y[kSteps];
     if constexpr (kIntegers) {
       const auto read = [&](int image, T(&to)[kSteps]) {
@@ -226,7 +242,8 @@ class Tile {
         img2 += stride;
       }
     }
-    const Pair<T> centres = centres_of_samples(sample, job_.constants, kErrors);
+    const Pair<T> centres =
+        centres_of_samples(sample, job_.constants, kErrors, sample_counts);
     const Pair<T> offsets = offsets_of<T>(centres);
     centre_ = centre_of<T>(centres);
 #pragma unroll
@@ -272,18 +289,21 @@ class Tile {
     const Segment at = segment(i);
     const bool column_in = x_.map.holds(at.column);
     const bool column_owned = owned(at.column, Shape::kWidth);
-    const int64_t first = map_pixel(at.top, at.column);
+    const int64_t pixel = map_pixel(at.top, at.column);
+    const int64_t first = pixel * job_.channels + channel_;
     const int64_t stride = job_.map_width * job_.channels;
     Element* const map = job_.map + image_ * job_.map_height * stride + first;
 
     // Asked for early, needed late.
     T weight[kOut];
-    if constexpr (kGradients != 0) {
+    if constexpr (kGradients != 0 || kWeights) {
+      const MapWeight* const from = weight_ + (kWeights ? weight_at(pixel) : first);
+      const int64_t below = kWeights ? job_.map_width * job_.weight_channels : stride;
 #pragma unroll
       for (int r = 0; r < kOut; ++r) {
-        weight[r] = 1;
-        if (job_.weight && column_in && y_.map.holds(at.top + r)) {
-          weight[r] = load(weight_ + first + r * stride);
+        weight[r] = kWeights ? 0 : 1;
+        if ((kWeights || job_.weight) && column_in && y_.map.holds(at.top + r)) {
+          weight[r] = load(from + r * below);
         }
       }
     }
@@ -306,7 +326,11 @@ class Tile {
       const Terms<T> terms(m, centre_, job_.constants);
       const T half = terms.half_dissimilarity(T(1));
       if (in && column_owned && owned(row, Shape::kHeight) && is_fresh(at, row)) {
-        sum += TileSum<T>::of_pixel(half);
+        if constexpr (kWeights) {
+          sum += TileSum<T>::of_pixel(half, weight[r]);
+        } else {
+          sum += TileSum<T>::of_pixel(half);
+        }
         if (kGradients == 0 && job_.map) store(map + r * stride, map_value(half, T(1)));
       }
       (derive(m, terms, in, weight[r], r, derivatives), ...);
@@ -320,7 +344,9 @@ class Tile {
     T maps[Layout::kMaps];
     Maps::at_pixel(m, terms, T(1), maps);
 #pragma unroll
-    for (int k = 0; k < Layout::kMaps; ++k) out[k][r] = in ? maps[k] * weight : T(0);
+    for (int k = 0; k < Layout::kMaps; ++k) {
+      out[k][r] = in && (!kWeights || weight != 0) ? maps[k] * weight : T(0);
+    }
   }
 
   __device__ __forceinline__ void store_derivatives(
@@ -370,7 +396,7 @@ class Tile {
     }
   }
 
-  __device__ __forceinline__ void share_errors(ErrorSum<T> errors) {
+  __device__ __forceinline__ void share_errors(ErrorSum<T, kWeights> errors) {
     jax_fused_ssim::cuda::reduce_in_warp(errors);
     if (thread_ % 32 == 0) warp_errors_[thread_ / 32] = errors.sums();
   }
@@ -385,12 +411,29 @@ class Tile {
                   : T(0);
   }
 
+  // Adds up the errors of a pixel of the tile; gives its d and its weight as
+  // common/measure.h wants them.
+  struct Error {
+    T d, weight;
+  };
+  __device__ __forceinline__ Error count(int row, int column,
+                                         ErrorSum<T, kWeights>& errors) {
+    T d[] = {counted(row, column)}, weight[] = {1};
+    if constexpr (kWeights) {
+      const int64_t y = y_.origin + row, x = x_.origin + column;
+      const bool in = y < job_.height && x < job_.width;
+      weight[0] = in ? load(error_weight_ + weight_at(y * job_.width + x)) : T(0);
+      d[0] = where_not_zero(weight[0], d[0]);
+    }
+    errors.add(d, weight);
+    return {d[0], weight[0]};
+  }
+
   // Where there is no gradient to count them with.
   __device__ __forceinline__ void count_errors() {
-    ErrorSum<T> errors;
+    ErrorSum<T, kWeights> errors;
     for (int i = thread_; i < Shape::kWidth * Shape::kHeight; i += Shape::kThreads) {
-      const T d[] = {counted(i / Shape::kWidth, i % Shape::kWidth)};
-      errors.add(d);
+      count(i / Shape::kWidth, i % Shape::kWidth, errors);
     }
     share_errors(errors);
   }
@@ -419,7 +462,7 @@ class Tile {
     constexpr int kItems = Shape::kWidth * (Shape::kHeight / kOut);
     static_assert(Shape::kHeight % kOut == 0, "");
     const int64_t stride = job_.width * job_.channels;
-    ErrorSum<T> errors;
+    ErrorSum<T, kWeights> errors;
     for (int item = thread_; item < kItems; item += Shape::kThreads) {
       const int column = item % Shape::kWidth, top = item / Shape::kWidth * kOut;
       T e[Layout::kMaps][kOut];
@@ -441,13 +484,11 @@ class Tile {
         T means[Layout::kMaps], gradients[kGradients];
 #pragma unroll
         for (int k = 0; k < Layout::kMaps; ++k) means[k] = e[k][r];
-        T error[1] = {};
-        if constexpr (kErrors) {
-          error[0] = counted(top + r, column);
-          errors.add(error);
-        }
-        Maps::template gradients<kErrors>(means, s_[here], d_[here], error[0],
-                                          job_.gradient_factors, gradients);
+        Error error = {};
+        if constexpr (kErrors) error = count(top + r, column, errors);
+        Maps::template gradients<kErrors, kWeights>(
+            means, s_[here], d_[here], error.d, error.weight,
+            kWeights ? factors_ : job_.gradient_factors, gradients);
         store(job_.grad1 + first + r * stride, gradients[0]);
         if constexpr (kGradients == 2)
           store(job_.grad2 + first + r * stride, gradients[1]);
@@ -456,15 +497,18 @@ class Tile {
     if constexpr (kErrors) share_errors(errors);
   }
 
-  // Offset of an image pixel in its image, and of one of the tile's map places in its
-  // map.
+  // Offset of an image pixel in its image; which pixel of its map one of the tile's map
+  // places is; and where the weight of such a pixel, or of one of an image, is.
   __device__ __forceinline__ int64_t image_pixel(int64_t row, int64_t column) const {
     return (row * job_.width + column) * job_.channels + channel_;
   }
   __device__ __forceinline__ int64_t map_pixel(int row, int column) const {
     const int64_t y = y_.origin - Layout::kMapHalo - job_.map_y + row;
     const int64_t x = x_.origin - Layout::kMapHalo - job_.map_x + column;
-    return (y * job_.map_width + x) * job_.channels + channel_;
+    return y * job_.map_width + x;
+  }
+  __device__ __forceinline__ int64_t weight_at(int64_t pixel) const {
+    return pixel * job_.weight_channels + (job_.weight_channels == 1 ? 0 : channel_);
   }
   static __device__ __forceinline__ bool owned(int i, int size) {
     return kGradients == 0 || (Layout::kMapHalo <= i && i < Layout::kMapHalo + size);
@@ -481,17 +525,21 @@ class Tile {
   const int thread_;
 
   int64_t image_, channel_;
-  const Element* weight_;  // of the image
+  // Of the image.
+  using MapWeight = Weight<Element, kErrors>;
+  const MapWeight* weight_;
+  const T* error_weight_;
+  GradientFactors<T> factors_;
   Centre<T> centre_;
   Axis y_, x_;
 };
 
-template <typename Element, int kGradients, bool kErrors, bool kIntegers,
+template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
           typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     tile_kernel(const TileJob<Element> job) {
   extern __shared__ __align__(16) unsigned char shared[];
-  Tile<Element, kGradients, kErrors, kIntegers, Shape> tile(job, shared);
+  Tile<Element, kGradients, kErrors, kIntegers, kWeights, Shape> tile(job, shared);
   for (int64_t i = blockIdx.x; i < job.tiles; i += gridDim.x) {
     tile.run(i);
     __syncthreads();

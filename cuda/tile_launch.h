@@ -16,6 +16,7 @@
 namespace jax_fused_ssim::cuda {
 
 template <typename Element, int kGradients, bool kErrors, bool kIntegers = false,
+          bool kWeights = false,
           typename Shape = TileShape<Compute<Element>, kGradients>>
 cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
                                const Call& call) {
@@ -37,7 +38,8 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
   const Grid grid = {std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()),
                      Shape::kThreads, Layout::kBytes};
   return launch(stream, device, job.accumulators != nullptr,
-                tile_kernel<Element, kGradients, kErrors, kIntegers, Shape>, grid, job);
+                tile_kernel<Element, kGradients, kErrors, kIntegers, kWeights, Shape>,
+                grid, job);
 }
 
 // With errors. Integers are read by kernels that know any kind of pixels. But for
@@ -57,8 +59,19 @@ cudaError_t launch_loss_tile(cudaStream_t stream, const Device& device,
                     : launch_tile_kernel<Element, 0, true, true>(stream, device, call);
 }
 
+// With weights, by kernels that know any kind of pixels.
+template <typename Element>
+cudaError_t launch_weighted_tile(cudaStream_t stream, const Device& device,
+                                 const Call& call) {
+  const auto launch = call.grad2   ? launch_tile_kernel<Element, 2, true, true, true>
+                      : call.grad1 ? launch_tile_kernel<Element, 1, true, true, true>
+                                   : launch_tile_kernel<Element, 0, true, true, true>;
+  return launch(stream, device, call);
+}
+
 template <typename Element>
 cudaError_t launch_tile(cudaStream_t stream, const Device& device, const Call& call) {
+  if (call.has_weights()) return launch_weighted_tile<Element>(stream, device, call);
   if (call.has_errors()) return launch_loss_tile<Element>(stream, device, call);
   if (call.grad2) return launch_tile_kernel<Element, 2, false>(stream, device, call);
   if (call.grad1) return launch_tile_kernel<Element, 1, false>(stream, device, call);

@@ -97,8 +97,8 @@ struct TileJob : Job<Element> {
   int64_t tiles, tiles_y, tiles_x;
 };
 
-// kIntegers: images may be integers.
-template <typename Element, int kGradients, bool kErrors, bool kIntegers,
+// kIntegers: images may be integers. kWeights: of a loss, with errors.
+template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
           typename Shape>
 __global__ void tile_kernel(const TileJob<Element> job);
 

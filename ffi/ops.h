@@ -10,11 +10,12 @@ namespace jax_fused_ssim {
 // Every op takes img1 and img2 and gives scratch, behind all other results. In this
 // order, besides:
 enum Has : unsigned {
-  kHasWeight = 1 << 0,     // an operand of the map's shape, in the images' dtype
-  kHasLoss = 1 << 1,       // a result for every plane, or for neighbours together
-  kHasTerms = 1 << 2,      // the loss has errors; of each its terms
-  kHasMap = 1 << 3,        // a result
-  kHasGradients = 1 << 4,  // a result for img1, or one for each image
+  kHasWeight = 1 << 0,       // an operand of the map's shape, in the images' dtype
+  kHasLoss = 1 << 1,         // a result for every plane, or for neighbours together
+  kHasTerms = 1 << 2,        // the loss has errors; of each its terms
+  kHasMap = 1 << 3,          // a result
+  kHasGradients = 1 << 4,    // a result for img1, or one for each image
+  kHasLossWeights = 1 << 5,  // three operands in the type of the loss: common/call.h
 };
 
 struct Op {
@@ -27,6 +28,9 @@ constexpr Op kOps[] = {
     {"jax_fused_ssim_ssim_sum_grad", kHasLoss | kHasGradients},
     {"jax_fused_ssim_loss_sum", kHasLoss | kHasTerms},
     {"jax_fused_ssim_loss_sum_grad", kHasLoss | kHasTerms | kHasGradients},
+    {"jax_fused_ssim_weighted_loss_sum", kHasLossWeights | kHasLoss | kHasTerms},
+    {"jax_fused_ssim_weighted_loss_sum_grad",
+     kHasLossWeights | kHasLoss | kHasTerms | kHasGradients},
     {"jax_fused_ssim_ssim_map", kHasMap},
     {"jax_fused_ssim_ssim_map_grad", kHasWeight | kHasGradients},
 };
@@ -36,11 +40,13 @@ constexpr bool kernels_have_every_op() {
   for (const Op& op : kOps) {
     if ((op.has & kHasLoss) && (op.has & (kHasWeight | kHasMap))) return false;
     if ((op.has & kHasTerms) && !(op.has & kHasLoss)) return false;
+    if ((op.has & kHasLossWeights) && !(op.has & kHasTerms)) return false;
   }
   return true;
 }
-static_assert(kernels_have_every_op(),
-              "no kernel weighs a loss, adds up beside a map, or counts errors alone");
+static_assert(
+    kernels_have_every_op(),
+    "no kernel adds up beside a map, counts errors alone, or weighs SSIM alone");
 
 }  // namespace jax_fused_ssim
 

@@ -195,7 +195,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
                   const ffi::RemainingRets& rets, const ffi::Dictionary& attrs,
                   Call* call) {
   const auto has = [&](unsigned what) { return (op.has & what) != 0; };
-  const size_t operands = 2 + has(kHasWeight);
+  const size_t operands = 2 + has(kHasWeight) + 3 * has(kHasLossWeights);
   const size_t least_results = has(kHasLoss) + has(kHasTerms) + has(kHasMap) +
                                has(kHasGradients) + 1;  // and scratch
 
@@ -284,13 +284,26 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   map[leading_rank] = call->map_height();
   map[leading_rank + 1] = call->map_width();
 
+  // Of each operand its shape with all leading dimensions.
+  Dims full[kOperands] = {image, image, map, image, joined(leading, {2})};
+  if (has(kHasLossWeights) && last) {
+    const Dims& shape = in[kWeight].shape;
+    if (shape.empty() || shape.back() != 1) {
+      call->weight_channels = call->channels;
+    }
+    full[kWeight].back() = full[kErrorWeight].back() = call->weight_channels;
+  } else {
+    call->weight_channels = call->channels;
+  }
+  const char* const names[kOperands] = {
+      "", "", has(kHasWeight) ? "cotangent" : "weights", "weights of errors", "scales"};
   std::vector<Dims> strides;
   for (size_t i = 0; i < operands; ++i) {
-    const Dims& full = i == kWeight ? map : image;
-    const auto found = leading_strides(in[i].shape, full, leading_rank);
-    if (i == kWeight && (!found || in[i].dtype != img1.dtype)) {
-      return invalid("cotangent must be " + text(img1.dtype) + " of shape " +
-                     text(map) + ", but for leading dimensions of size 1; got " +
+    const auto found = leading_strides(in[i].shape, full[i], leading_rank);
+    const ffi::DataType type = has(kHasWeight) ? img1.dtype : wide;
+    if (i >= kWeight && (!found || in[i].dtype != type)) {
+      return invalid(std::string(names[i]) + " must be " + text(type) + " of shape " +
+                     text(full[i]) + ", but for leading dimensions of size 1; got " +
                      text(in[i].dtype) + " of shape " + text(in[i].shape));
     }
     if (!found) {

@@ -1,7 +1,8 @@
 """How an op becomes a custom call on CPU and CUDA, and plain JAX elsewhere."""
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,23 @@ from jax_fused_ssim import native
 from jax_fused_ssim.spec import Spec
 
 
+class InParts(NamedTuple):
+    """How an op is made of others whose images devices may share.
+
+    Attributes:
+      needed: of its spec, whether it cannot be shared as it is.
+      better: of the platform, the types of its operands and its parameters, whether it
+        is faster in parts, though it need not be shared.
+      function: the same by other ops, given the primitive before its arguments.
+    """
+
+    needed: Callable[[Spec], bool]
+    function: Callable[..., Any]
+    better: Callable[..., bool] = lambda *args, **kw: False
+
+
 def register_lowerings(
-    primitive: Primitive, plain: Callable[..., Any], by_plane: Callable[..., Any]
+    primitive: Primitive, plain: Callable[..., Any], in_parts: InParts | None
 ) -> None:
     """Registers the lowerings of an op for every platform.
 
@@ -24,9 +40,8 @@ def register_lowerings(
       primitive: the op. Its custom call target has the same name; an op that has none
         is plain JAX everywhere.
       plain: the same in plain JAX.
-      by_plane: the same by an op whose loss is not summed over planes.
+      in_parts: how it is shared, where it cannot be as it is.
     """
-    by_plane_rule = mlir.lower_fun(by_plane, multiple_results=True)
     plain_rule = mlir.lower_fun(plain, multiple_results=True)
     platforms = native.platforms_of(primitive.name)
     if not platforms:
@@ -58,9 +73,13 @@ def register_lowerings(
                 return plain_rule(ctx, *args, spec=spec, **kw)
             if not native.usable(platform):
                 return elsewhere(ctx, *args, spec=spec, **kw)
-            if spec.summed and _may_be_partitioned(ctx):
-                # Each device has some of the planes.
-                return by_plane_rule(ctx, *args, spec=spec, **kw)
+            if in_parts and (
+                (in_parts.needed(spec) and _may_be_partitioned(ctx))
+                or in_parts.better(platform, ctx.avals_in, spec=spec, **kw)
+            ):
+                parts = functools.partial(in_parts.function, primitive)
+                rule = mlir.lower_fun(parts, multiple_results=True)
+                return rule(ctx, *args, spec=spec, **kw)
             return _custom_call(primitive.name, ctx, args, spec)
 
         mlir.register_lowering(primitive, fused, platform=platform)

@@ -16,7 +16,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
 
-from jax_fused_ssim import xla
+from jax_fused_ssim import weighted, xla
 from jax_fused_ssim.integer import as_floats, is_integer
 from jax_fused_ssim.primitives import (
     Wrt,
@@ -27,8 +27,11 @@ from jax_fused_ssim.primitives import (
     ssim_map_tangent_p,
     ssim_sum_grad_p,
     ssim_sum_p,
+    weighted_loss_sum_grad_p,
+    weighted_loss_sum_p,
 )
 from jax_fused_ssim.spec import Spec
+from jax_fused_ssim.weighted import LossWeights
 
 
 def _sum_to(a: Array, shape: Sequence[int]) -> Array:
@@ -148,6 +151,68 @@ def _loss_sum_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any
     results = loss_sum_grad(*primals, spec, wrt)
     _, out_tangents = jax.jvp(
         lambda x, y: xla.loss_sum_grad(x, y, _of_images(spec), wrt), primals, tangents
+    )
+    return results, _of_dtypes(results, out_tangents)
+
+
+def weighted_loss_sum(
+    x: Array, y: Array, weights: LossWeights, spec: Spec
+) -> tuple[Array, Array]:
+    """`loss_sum` with pixels that count for more or less.
+
+    Args:
+      x: as in `loss_sum`.
+      y: as in `loss_sum`.
+      weights: of all pixels. Under a weight of 0 nothing is seen, a NaN neither.
+      spec: static parameters.
+
+    Returns:
+      As `loss_sum`.
+    """
+    if is_integer(x):
+        x, y = y, x
+    loss, terms = weighted_loss_sum_p.bind(x, y, *weights, spec=_of_images(spec))
+    return _seen_by_checkify(loss), terms
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def weighted_loss_sum_grad(
+    x: Array,
+    y: Array,
+    weights: LossWeights,
+    spec: Spec,
+    wrt: Wrt = (True, False),
+) -> tuple[Array, Array, tuple[Array, ...]]:
+    """`weighted_loss_sum` and the gradients of the loss, in one pass.
+
+    Args:
+      x: as in `weighted_loss_sum`.
+      y: as in `weighted_loss_sum`.
+      weights: as in `weighted_loss_sum`; without derivative.
+      spec: static parameters.
+      wrt: as in `loss_sum_grad`.
+
+    Returns:
+      As `loss_sum_grad`.
+    """
+    if wrt == (False, True):
+        x, y, wrt = y, x, (True, False)
+    loss, terms, *grads = weighted_loss_sum_grad_p.bind(
+        x, y, *weights, spec=_of_images(spec), wrt=wrt
+    )
+    return _seen_by_checkify(loss), terms, tuple(grads)
+
+
+@weighted_loss_sum_grad.defjvp
+def _weighted_loss_sum_grad_jvp(
+    spec: Spec, wrt: Wrt, primals: Any, tangents: Any
+) -> Any:
+    x, y, weights = primals
+    results = weighted_loss_sum_grad(*primals, spec, wrt)
+    _, out_tangents = jax.jvp(
+        lambda x, y: weighted.loss_sum_grad(x, y, weights, _of_images(spec), wrt),
+        (x, y),
+        tangents[:2],
     )
     return results, _of_dtypes(results, out_tangents)
 

@@ -7,6 +7,8 @@ Each op is one custom call on CPU and CUDA and plain JAX (`xla.py`) elsewhere:
   loss_sum       the same and the sums of |d| and d^2, weighted and added up, and these
                  three terms
   loss_sum_grad  the same, and the gradient of the loss: one pass
+  weighted_loss_sum       the same with weights, and its gradient
+  weighted_loss_sum_grad
   ssim_map       the map
   ssim_map_grad  gradients of a sum of (1 - SSIM) times a cotangent; recomputes, stores
                  nothing between
@@ -16,6 +18,7 @@ jit an op of which only a part is used becomes the op that computes that part.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,10 +28,11 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import batching, partial_eval
 
-from jax_fused_ssim import xla
+from jax_fused_ssim import weighted, xla
 from jax_fused_ssim.integer import image_dtype, is_integer
-from jax_fused_ssim.lowering import register_lowerings
+from jax_fused_ssim.lowering import InParts, register_lowerings
 from jax_fused_ssim.spec import Spec, compute_dtype, gradient_dtype
+from jax_fused_ssim.weighted import LossWeights
 
 # Whether the gradient in x, and that in y, is asked for.
 Wrt = tuple[bool, bool]
@@ -107,10 +111,45 @@ def _loss_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
 
 def _loss_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
-    if any(asked and is_integer(a) for a, asked in zip((x, y), wrt, strict=True)):
-        raise TypeError(f"integer images have no gradient, got {x} and {y}")
+    _check_gradients(x, y, wrt)
     grads = _gradient_types(full, image_dtype(x, y), spec, wrt)
     return _loss_types(x, y, spec=spec) + grads
+
+
+def _with_leading(full: Any, operands: Sequence[Any], kept: int) -> Any:
+    """The image's type with the leading dimensions of all operands together."""
+    shapes = [a.shape[:kept] for a in (full, *operands)]
+    leading = jnp.broadcast_shapes(*shapes)
+    if leading == full.shape[:kept]:
+        return full
+    return full.update(shape=(*leading, *full.shape[kept:]))
+
+
+def _weighted_loss_types(x: Any, y: Any, *weights: Any, spec: Spec) -> list[Any]:
+    full = _broadcast_aval(x, y, spec)
+    kept = full.ndim - spec.spatial_ndim
+    dtype = compute_dtype(image_dtype(x, y))
+    shapes = weighted.shapes(spec, full.shape, weights[0].shape[-1])
+    for name, a, shape in zip(LossWeights._fields, weights, shapes, strict=True):
+        if a.shape[kept:] != shape or a.dtype != dtype:
+            raise TypeError(f"weights.{name} {a} does not fit images {x} and {y}")
+    full = _with_leading(full, weights, kept)
+    return _loss_types(full.update(dtype=dtype), full.update(dtype=dtype), spec=spec)
+
+
+def _weighted_loss_grad_types(
+    x: Any, y: Any, *weights: Any, spec: Spec, wrt: Wrt
+) -> list[Any]:
+    full = _broadcast_aval(x, y, spec)
+    _check_gradients(x, y, wrt)
+    full = _with_leading(full, weights, full.ndim - spec.spatial_ndim)
+    grads = _gradient_types(full, image_dtype(x, y), spec, wrt)
+    return _weighted_loss_types(x, y, *weights, spec=spec) + grads
+
+
+def _check_gradients(x: Any, y: Any, wrt: Wrt) -> None:
+    if any(asked and is_integer(a) for a, asked in zip((x, y), wrt, strict=True)):
+        raise TypeError(f"integer images have no gradient, got {x} and {y}")
 
 
 def _map_grad_types(
@@ -123,9 +162,7 @@ def _map_grad_types(
         or cotangent.dtype != x.dtype
     ):
         raise TypeError(f"cotangent {cotangent} does not fit images {x} and {y}")
-    leading = jnp.broadcast_shapes(full.shape[:kept], cotangent.shape[:kept])
-    if leading != full.shape[:kept]:
-        full = full.update(shape=(*leading, *full.shape[kept:]))
+    full = _with_leading(full, [cotangent], kept)
     return _gradient_types(full, x.dtype, spec, wrt)
 
 
@@ -177,30 +214,72 @@ def _eager(primitive: Primitive) -> Callable[..., list[Array]]:
 
 
 def _op(
-    name: str, types: Callable[..., list[Any]], plain: Callable[..., Any]
+    name: str,
+    types: Callable[..., list[Any]],
+    plain: Callable[..., Any],
+    in_parts: InParts | None = None,
 ) -> Primitive:
-    """A primitive by its name, its types and its plain JAX version."""
+    """A primitive by its name, its types, its plain JAX version, and how it is made of
+    ops that devices may share, if it is none itself."""
     primitive = Primitive(f"jax_fused_ssim_{name}")
     primitive.multiple_results = True
     primitive.def_abstract_eval(types)
     primitive.def_impl(_eager(primitive))
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
-    register_lowerings(primitive, plain, functools.partial(_by_plane, primitive))
+    register_lowerings(primitive, plain, in_parts)
     return primitive
 
 
-def _by_plane(
-    primitive: Primitive, *args: Array, spec: Spec, **params: Any
-) -> list[Array]:
+def _by_plane(errors: bool = False) -> InParts:
     """An op with a loss that is summed over planes, by one that is not."""
-    errors = primitive in (loss_sum_p, loss_sum_grad_p)
-    own = spec.with_summed(spec.least_summed(errors))
-    rest = spec.with_summed(spec.summed - own.summed)
-    loss, *others = primitive.bind(*args, spec=own, **params)
-    if errors:
-        terms, *grads = others
-        return [*xla.sum_terms_over_planes(terms, rest), *grads]
-    return [xla.sum_over_planes(loss, rest, spec.map_shape(args[0].shape)), *others]
+
+    def needed(spec: Spec) -> bool:
+        return spec.summed > spec.least_summed(errors)
+
+    def function(
+        primitive: Primitive, *args: Array, spec: Spec, **params: Any
+    ) -> list[Array]:
+        own = spec.with_summed(spec.least_summed(errors))
+        rest = spec.with_summed(spec.summed - own.summed)
+        loss, *others = primitive.bind(*args, spec=own, **params)
+        if errors:
+            terms, *grads = others
+            return [*xla.sum_terms_over_planes(terms, rest), *grads]
+        map_shape = spec.map_shape(args[0].shape)
+        return [xla.sum_over_planes(loss, rest, map_shape), *others]
+
+    return InParts(needed, function)
+
+
+def _around_the_map(
+    primitive: Primitive,
+    x: Array,
+    y: Array,
+    *weights: Array,
+    spec: Spec,
+    wrt: Wrt | None = None,
+) -> list[Array]:
+    """A loss with weights, by the ops of the map."""
+    del primitive
+    maps = spec.plain().with_summed(0)
+
+    def ssim_map(x: Array, y: Array) -> Array:
+        return ssim_map_p.bind(x, y, spec=maps)[0]
+
+    def ssim_map_grad(x: Array, y: Array, cotangent: Array) -> tuple[Array, ...]:
+        # The kernels know two of the three cases.
+        if wrt == (False, True):
+            x, y = y, x
+        kernels = (True, wrt == (True, True))
+        return tuple(ssim_map_grad_p.bind(x, y, cotangent, spec=maps, wrt=kernels))
+
+    of_loss = LossWeights(*weights)
+    if wrt is None:
+        return list(weighted.loss_sum(x, y, of_loss, spec, ssim_map))
+    loss, terms, grads = weighted.loss_sum_grad(
+        x, y, of_loss, spec, wrt, ssim_map, ssim_map_grad
+    )
+    return [loss, terms, *_as_gradients(grads, y if is_integer(x) else x)]
 
 
 def _as_gradients(grads: Sequence[Array], x: Array) -> list[Array]:
@@ -223,14 +302,74 @@ def _plain_map_grad(
     return _as_gradients(xla.ssim_map_grad(x, y, cotangent, spec, wrt), x)
 
 
+def _map_is_better(
+    platform: str, avals: Sequence[Any], *, spec: Spec, wrt: Wrt = (False, False)
+) -> bool:
+    """Whether a large loss is faster by the ops of the map: on a GPU all but the kernel
+    that marches down strips, which is for one gradient of aligned float32 images whose
+    channels share their weights."""
+    x, y, of_map, *_ = avals
+    shape = jnp.broadcast_shapes(x.shape, y.shape)
+    if platform != "cuda" or not all(isinstance(n, int) for n in shape):
+        return False
+    width = shape[spec.spatial_axes[1]]
+    marches = (
+        wrt == (True, False)
+        and x.dtype == "float32"
+        and y.dtype in ("float32", "uint8")
+        and width % 4 == 0
+        and (not spec.channels_last or of_map.shape[-1] == 1)
+    )
+    return not marches and math.prod(shape) >= 1 << 20
+
+
+_AROUND_THE_MAP = InParts(lambda spec: True, _around_the_map, _map_is_better)
+
+
+def _plain_weighted_loss(
+    x: Array, y: Array, *weights: Array, spec: Spec
+) -> list[Array]:
+    return list(weighted.loss_sum(x, y, LossWeights(*weights), spec))
+
+
+def _plain_weighted_loss_grad(
+    x: Array, y: Array, *weights: Array, spec: Spec, wrt: Wrt
+) -> list[Array]:
+    loss, terms, grads = weighted.loss_sum_grad(x, y, LossWeights(*weights), spec, wrt)
+    return [loss, terms, *_as_gradients(grads, y if is_integer(x) else x)]
+
+
 ssim_sum_p = _op(
-    "ssim_sum", _sum_types, lambda x, y, *, spec: [xla.ssim_sum(x, y, spec)]
+    "ssim_sum",
+    _sum_types,
+    lambda x, y, *, spec: [xla.ssim_sum(x, y, spec)],
+    _by_plane(),
 )
-ssim_sum_grad_p = _op("ssim_sum_grad", _sum_grad_types, _plain_sum_grad)
+ssim_sum_grad_p = _op("ssim_sum_grad", _sum_grad_types, _plain_sum_grad, _by_plane())
 loss_sum_p = _op(
-    "loss_sum", _loss_types, lambda x, y, *, spec: list(xla.loss_sum(x, y, spec))
+    "loss_sum",
+    _loss_types,
+    lambda x, y, *, spec: list(xla.loss_sum(x, y, spec)),
+    _by_plane(errors=True),
 )
-loss_sum_grad_p = _op("loss_sum_grad", _loss_grad_types, _plain_loss_grad)
+loss_sum_grad_p = _op(
+    "loss_sum_grad",
+    _loss_grad_types,
+    _plain_loss_grad,
+    _by_plane(errors=True),
+)
+weighted_loss_sum_p = _op(
+    "weighted_loss_sum",
+    _weighted_loss_types,
+    _plain_weighted_loss,
+    _AROUND_THE_MAP,
+)
+weighted_loss_sum_grad_p = _op(
+    "weighted_loss_sum_grad",
+    _weighted_loss_grad_types,
+    _plain_weighted_loss_grad,
+    _AROUND_THE_MAP,
+)
 ssim_map_p = _op(
     "ssim_map", _map_types, lambda x, y, *, spec: [xla.ssim_map(x, y, spec)]
 )
@@ -286,4 +425,5 @@ def _drop_unused(primitive: Primitive, value: Primitive | None = None) -> None:
 
 _drop_unused(ssim_sum_grad_p, value=ssim_sum_p)
 _drop_unused(loss_sum_grad_p, value=loss_sum_p)
+_drop_unused(weighted_loss_sum_grad_p, value=weighted_loss_sum_p)
 _drop_unused(ssim_map_grad_p)

@@ -1,30 +1,35 @@
 """Means under weights: which pixels count, and for how much.
 
-Plain JAX around the ops. `weighted_loss_mean` is to weighted images what
-`mean.loss_mean` is to others, and what a kernel that reads weights replaces.
+`weighted_loss_mean` is to weighted images what `mean.loss_mean` is to others. What
+windows and errors count for is found in plain JAX, and one op takes it from there. What
+that does not know is plain JAX around the map: statistics that leave pixels out, cut
+images, and weights that are constant along an axis.
 
 Weights keep the sizes of 1 along which they broadcast, so that nothing of the images'
 size is made of a mask that they share. What is computed of weights alone skips those
 axes: along them the weights are constant.
 """
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jax_fused_ssim import halo, ops, xla
-from jax_fused_ssim.centre import centre_of_planes
 from jax_fused_ssim.constant import constant
 from jax_fused_ssim.errors import difference, sum_of_last
 from jax_fused_ssim.integer import image_dtype, pixels
 from jax_fused_ssim.mean import Mean, Means
 from jax_fused_ssim.placement import placed_like
-from jax_fused_ssim.spec import RADIUS, WINDOW, Spec, compute_dtype
+from jax_fused_ssim.spec import RADIUS, Spec, compute_dtype
+from jax_fused_ssim.weighted import LossWeights, any_in_window, filled
 
 Weighting = Literal["map", "inside", "normalized"]
 
@@ -52,8 +57,9 @@ def checked_weights(
       reduction: what the user passed.
 
     Returns:
-      The weights in the dtype of the arithmetic, with as many dimensions as the image,
-      each of its size or of size 1; None where there are none.
+      The weights as booleans, or at least 0 in the dtype of the arithmetic, with as
+      many dimensions as the image, each of its size or of size 1; None where there are
+      none.
     """
     if not isinstance(weighting, str) or weighting not in get_args(Weighting):
         options = ", ".join(map(repr, get_args(Weighting)))
@@ -75,7 +81,9 @@ def checked_weights(
         )
     image, _ = images
     _check_shape(array.shape, image.shape, spec)
-    array = array.astype(compute_dtype(image_dtype(*images)))
+    if array.dtype != bool:
+        # What is below 0 counts as little as a 0; a NaN stays.
+        array = jnp.maximum(array.astype(compute_dtype(image_dtype(*images))), 0)
     array = jnp.expand_dims(array, range(image.ndim - array.ndim))
     return constant(placed_like(array, image, spec), _NO_DERIVATIVE)
 
@@ -117,8 +125,18 @@ def weighted_loss_mean(
     Returns:
       As `mean.loss_mean`, with means that have a derivative. A mean of nothing is 0.
     """
-    # Half precision would round the map before it is weighted.
     dtype = compute_dtype(image_dtype(x, y))
+    is_mask, weights = weights.dtype == bool, weights.astype(dtype)
+    if _has_op(weights, mean, weighting):
+        spec = mean.spec if mean.errors else mean.spec.plain()
+        summed = 1 if mean.per_image else len(spec.plane_shape(x.shape))
+        spec = spec.with_scales(1.0, 1.0).with_summed(summed)
+        if not is_mask:
+            weights = _relative(weights, mean)
+        of_loss = _loss_weights(weights, x.shape, mean, weighting)
+        loss, means = _loss_of_op(x, y, of_loss, spec, mean.errors)
+        return loss, means if mean.errors else None
+    # Half precision would round the map before it is weighted.
     x, y = (pixels(a, mean.spec, dtype) for a in (x, y))
     plain = mean._replace(spec=mean.spec.plain())
     of_weighting = {"map": _map, "inside": _inside, "normalized": _normalized}
@@ -131,31 +149,122 @@ def weighted_loss_mean(
     return xla.loss_of_terms(means, mean.spec), means
 
 
+def _has_op(weights: Array, mean: Mean, weighting: Weighting) -> bool:
+    """Whether one op can count the SSIM and the errors."""
+    return (
+        weighting != "normalized"
+        and not mean.cut
+        and not mean.mesh_axes
+        and len(_axes_of(weights, mean.spec)) == 2
+    )
+
+
+def _relative(weights: Array, mean: Mean) -> Array:
+    """The weights divided by the largest of those that a mean is over."""
+    largest = jnp.max(weights, _averaged(mean, weights.ndim), keepdims=True)
+    return weights / jnp.where(largest == 0, 1, largest)
+
+
+def _averaged(mean: Mean, ndim: int) -> tuple[int, ...]:
+    """The axes, counted from the end, that a mean is over."""
+    return tuple(range(-3 if mean.per_image else -ndim, 0))
+
+
+def _loss_weights(
+    weights: Array, image: Sequence[int], mean: Mean, weighting: Weighting
+) -> LossWeights:
+    """What pixels of the map and of the image count for, and 1 / the sums of that."""
+    spec = mean.spec
+    if weighting == "map":
+        of_map = _covered(weights, spec.padding, image, mean)
+    else:
+        of_map = _window_means(weights, mean)
+    whole = [p or not c for p, c in zip(spec.padding, spec.crop, strict=True)]
+    counted = _covered(weights, whole, image, mean)
+    axes = _averaged(mean, weights.ndim)
+    copies = math.prod(image[i] for i in axes if weights.shape[i] == 1)
+
+    def scale(a: Array) -> Array:
+        total = sum_of_last(a, len(axes)) * jnp.asarray(copies, a.dtype)
+        return jnp.where(total == 0, 0, 1 / jnp.where(total == 0, 1, total))
+
+    scales = jnp.stack([scale(of_map), scale(counted)], -1)
+    kept = weights.ndim - spec.spatial_ndim
+    scales = jnp.expand_dims(scales, range(scales.ndim - 1, kept))
+    return LossWeights(of_map, weights, scales)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _loss_of_op(
+    x: Array, y: Array, weights: LossWeights, spec: Spec, errors: bool
+) -> tuple[Array, Means]:
+    """The loss with errors, or the mean of 1 - SSIM; and the means, which have no
+    derivative here."""
+    return _with_means(*ops.weighted_loss_sum(x, y, weights, spec), errors)
+
+
+def _with_means(loss: Array, terms: Array, errors: bool) -> tuple[Array, Means]:
+    l1, l2, exact = (terms[..., i] for i in range(3))
+    # Rounding must not lead out of the bounds of SSIM.
+    means = Means(l1, l2, jnp.minimum(exact, 2))
+    return loss if errors else means.dissimilarity, means
+
+
+@functools.partial(_loss_of_op.defjvp, symbolic_zeros=True)
+def _loss_of_op_jvp(spec: Spec, errors: bool, primals: Any, tangents: Any) -> Any:
+    x, y, weights = primals
+    wrt, given = ops.perturbed(tangents[:2])
+    of_weights = [t for t in tangents[2] if not isinstance(t, SymbolicZero)]
+    if any(wrt):
+        loss, terms, grads = ops.weighted_loss_sum_grad(x, y, weights, spec, wrt)
+    else:
+        loss, terms = ops.weighted_loss_sum(x, y, weights, spec)
+        grads = ()
+    axes = tuple(range(-3 if loss.ndim else -x.ndim, 0))
+    products = [
+        jnp.sum(g.astype(loss.dtype) * t.astype(loss.dtype), axes)
+        for g, t in zip(grads, given, strict=True)
+    ]
+    # Zeros, of which `constant` makes an error where a cotangent comes back to them.
+    products += [0 * jnp.sum(t) for t in of_weights]
+    tangent = sum(products, jnp.zeros_like(loss))
+    # Depends on the tangents, so that who differentiates a mean can be told.
+    of_means = Means(*[0 * tangent] * 3)
+    return _with_means(loss, terms, errors), (tangent, of_means)
+
+
 def _map(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, Array]:
     """1 - SSIM of the images as they are, and what it counts for."""
     weights = _covered(weights, mean.spec.padding, x.shape, mean)
     # A kernel multiplies its derivatives by the weights, and 0 * NaN is NaN.
     seen = _seen_by(weights, mean)
-    x, y = (_filled(a, seen, mean.spec) for a in (x, y))
+    x, y = (filled(a, seen, mean.spec) for a in (x, y))
     return _dissimilarities(x, y, mean), weights
 
 
 def _inside(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, Array]:
     """1 - SSIM, and the windows' mean weights; 0 for those that see a weight of 0."""
+    counted = _masked(_window_means(weights, mean), mean.spec.padding, x.shape, mean)
+    x, y = (filled(a, weights != 0, mean.spec) for a in (x, y))
+    return _dissimilarities(x, y, mean), counted
+
+
+def _window_means(weights: Array, mean: Mean) -> Array:
+    """The mean weight that the windows of the map see; 0 where they see one of 0."""
     axes = _axes_of(weights, mean.spec)
     window_mean = _extended(weights, axes, mean)
     zero = window_mean == 0
     for axis in axes:
         within = _within(weights.shape, axis, mean, beyond=_margin(axis, mean))
         zero &= within
-        share = xla._windowed_sum(jnp.where(within, 1, jnp.zeros((), x.dtype)), axis)
+        one = jnp.ones((), weights.dtype)
+        share = xla._windowed_sum(jnp.where(within, one, 0), axis)
         # Or XLA computes the first axis again for each tap of the second.
         window_mean = xla._windowed_sum(lax.optimization_barrier(window_mean), axis)
         window_mean = window_mean / share
-    counted = jnp.where(_any_in_window(zero, axes), 0, window_mean)
-    counted = _masked(counted, mean.spec.padding, x.shape, mean)
-    x, y = (_filled(a, weights != 0, mean.spec) for a in (x, y))
-    return _dissimilarities(x, y, mean), counted
+    for axis in axes:
+        zero = any_in_window(zero, axis, 0)
+    return jnp.where(zero, 0, window_mean)
 
 
 def _normalized(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, Array]:
@@ -170,7 +279,7 @@ def _normalized(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, 
     x, y = (jnp.where(weights > 0, a, 0) for a in (x, y))
     x, y, wide = (_extended(a, axes, mean) for a in (x, y, weights))
     there = wide > 0
-    a = xla._sum_difference(*(_filled(b, there, spec) for b in (x, y)), spec)
+    a = xla._sum_difference(*(filled(b, there, spec) for b in (x, y)), spec)
     s, d = (jnp.where(there, b, 0) for b in (a.s, a.d))
     share = xla._windowed_mean(jnp.where(there, 1, jnp.zeros((), s.dtype)), spec)
     moments = xla._windowed_mean(jnp.stack([s, d, s * s, d * d]), spec)
@@ -214,16 +323,6 @@ def _dissimilarities(x: Array, y: Array, mean: Mean) -> Array:
     spec = mean.spec.with_padding([c.axis for c in mean.cut], False)
     parts = zip(*(halo.parts(a, mean.cut) for a in (x, y)), strict=True)
     return 1 - halo.joined([ops.ssim_map(*p, spec) for p in parts], mean.cut)
-
-
-def _filled(a: Array, keep: Array, spec: Spec) -> Array:
-    """An image, with a number like its other pixels where nobody looks.
-
-    A zero would do, but for the centre of pixels that are far from it.
-    """
-    known = jnp.where(keep, a, jnp.inf)
-    filler = centre_of_planes((known,), spec) * np.asarray(spec.data_range, a.dtype)
-    return jnp.where(keep, a, filler)
 
 
 def _axes_of(weights: Array, spec: Spec) -> list[int]:
@@ -308,22 +407,11 @@ def _covered(
     return _masked(weights, padding, block, mean)
 
 
-def _any_in_window(there: Array, axes: Sequence[int]) -> Array:
-    """Whether any place of a window is there; smaller than what is given by 10."""
-    for axis in axes:
-        window = [1] * there.ndim
-        window[axis] = WINDOW
-        there = lax.reduce_window(
-            there, False, lax.max, window, [1] * there.ndim, "VALID"
-        )
-    return there
-
-
 def _seen_by(weights: Array, mean: Mean) -> Array:
     """Which pixels a window of the map sees whose weight is not 0."""
     axes = _axes_of(weights, mean.spec)
     there = halo.extended(weights != 0, [c for c in mean.cut if c.axis in axes])
     for axis in axes:
-        if not _is_cut(axis, mean):
-            there = _padded(there, axis, 2 * RADIUS - _margin(axis, mean))
-    return _any_in_window(there, axes)
+        beyond = 0 if _is_cut(axis, mean) else 2 * RADIUS - _margin(axis, mean)
+        there = any_in_window(there, axis, beyond)
+    return there

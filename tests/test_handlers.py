@@ -40,10 +40,11 @@ IMAGE = array(SHAPE)
 LOSS = array(PLANES)
 TERMS = array((*PLANES, 3))
 WORDS = array((*PLANES, SCRATCH_WORDS), "uint32")
+SCALES = array((1, 1, 2))
 # Name: operands, results; of a gradient the first alone.
 OPS = {
     op.name: (
-        [IMAGE] * (2 + op.cotangent),
+        [IMAGE] * (2 + op.cotangent) + [IMAGE, IMAGE, SCALES] * op.weights,
         [LOSS] * op.loss + [TERMS] * op.errors + [IMAGE] * op.images + [WORDS],
     )
     for op in ops_table.OPS.values()
@@ -56,7 +57,7 @@ def call(op, operands, results, without=(), **attributes):
     for name in without:
         del attributes[name]
     arrays = [
-        jnp.asarray(images.noise(a.shape, seed) * 100, a.dtype)
+        jnp.asarray(images.noise(a.shape, seed) * (100 if seed < 2 else 1), a.dtype)
         for seed, a in enumerate(operands)
     ]
     target = jax.ffi.ffi_call(f"jax_fused_ssim_{op}", results)
@@ -80,9 +81,17 @@ def test_buffers_that_fit(op):
     found = call(op, operands, results, data_range=np.float64(100))
     x, y = (100 * images.noise(SHAPE, seed).astype(np.float32) for seed in (0, 1))
     expected = reference.ssim_map(x, y, data_range=100)
-    loss = 0.2 * (1 - expected).sum((-2, -1))
-    if op.startswith("loss_sum"):
-        l1, l2 = (0.5 * e.sum((-2, -1)) for e in reference.errors(x, y, data_range=100))
+    of_map, of_errors = 1, 1
+    if op.startswith("weighted"):
+        of_map, of_errors = (images.noise(SHAPE, seed) for seed in (2, 3))
+        scales = images.noise((1, 1, 2), 4)
+        of_map, of_errors = of_map * scales[..., :1], of_errors * scales[..., 1:]
+    loss = 0.2 * (of_map * (1 - expected)).sum((-2, -1))
+    if "loss_sum" in op:
+        l1, l2 = (
+            0.5 * (of_errors * e).sum((-2, -1))
+            for e in reference.errors(x, y, data_range=100)
+        )
         loss += 0.8 * l1 + 0.1 * l2
         np.testing.assert_allclose(found[1][..., 0], l1.astype(float), rtol=1e-6)
         np.testing.assert_allclose(found[1][..., 1], l2.astype(float), rtol=1e-6)
@@ -130,10 +139,10 @@ def test_dtype_of_an_image(op, index, dtype):
 def test_integers_without_a_kernel_or_a_gradient(op, dtype):
     operands, results = OPS[op]
     operands = [array(SHAPE, dtype), *operands[1:]]
-    if op == "loss_sum":
+    if op.endswith("loss_sum"):
         call(op, operands, results)
     else:
-        message = "have no gradient" if op == "loss_sum_grad" else "have one dtype"
+        message = "have no gradient" if "loss_sum" in op else "have one dtype"
         refused(op, operands, results, message)
 
 
@@ -224,7 +233,7 @@ def test_loss_of_several_planes(op, kept):
 def test_loss_of_no_plane_is_zero(op):
     operands, results = OPS[op]
     empty = array((0, *SHAPE[1:]))
-    operands = [empty for _ in operands]
+    operands = [empty if a == IMAGE else a for a in operands]
     results = [empty if a == IMAGE else a for a in summed(results, 0)]
     words = array((0, 3, SCRATCH_WORDS), "uint32")
     found = call(op, operands, [*results[:-1], words])
@@ -291,6 +300,44 @@ def test_cotangent_that_is_shared(leading):
     expected, _ = target(x, y, np.broadcast_to(shared, SHAPE), **ATTRIBUTES)
     np.testing.assert_array_equal(found, expected)
     assert np.abs(found).max() > 0
+
+
+with_weights = pytest.mark.parametrize("op", [op for op in OPS if "weighted" in op])
+NAMES = {2: "weights must be", 3: "weights of errors must be", 4: "scales must be"}
+
+
+@with_weights
+@pytest.mark.parametrize("index", NAMES)
+def test_weights_that_do_not_fit(op, index):
+    operands, results = OPS[op]
+    right = operands[index]
+    for wrong in (
+        array(right.shape, "float16"),
+        array(right.shape, "bool"),
+        array((3, *right.shape[1:])),
+        array(right.shape[1:]),
+        array((*right.shape[:-1], 1)),
+    ):
+        changed = [*operands[:index], wrong, *operands[index + 1 :]]
+        refused(op, changed, results, NAMES[index])
+
+
+@with_weights
+def test_weights_of_interleaved_channels_together(op):
+    """One channel of weights is that of all channels."""
+    shape = (2, 16, 18, 3)
+    _, (*_, words) = OPS[op]
+    results = [array((2,)), array((2, 3)), *[array(shape)] * op.endswith("grad"), words]
+    target = jax.ffi.ffi_call(f"jax_fused_ssim_{op}", results)
+    attributes = {**ATTRIBUTES, "channels_last": np.bool_(True)}
+    x, y = (images.noise(shape, seed).astype(np.float32) for seed in (0, 1))
+    one = [images.noise((*shape[:-1], 1), s).astype(np.float32) for s in (2, 3)]
+    scales = np.ones((1, 2), np.float32)
+    *found, _ = target(x, y, *one, scales, **attributes)
+    each = [np.broadcast_to(w, shape) for w in one]
+    *expected, _ = target(x, y, *each, scales, **attributes)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-9)
 
 
 @every_op

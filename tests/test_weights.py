@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from implementations import implementations
 
 from jax_fused_ssim import fused_ssim, image_metrics, photometric_loss
 
@@ -23,9 +24,6 @@ WEIGHTINGS = ["map", "inside", "normalized"]
 REGIONS = [("same", "image"), ("valid", "image"), ("valid", "map")]
 
 slow = pytest.mark.slow
-every_implementation = pytest.mark.parametrize(
-    "implementation", ["fused", pytest.param("xla", marks=slow)]
-)
 every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS)
 
 
@@ -166,7 +164,7 @@ COVERED = [
 ]
 
 
-@every_implementation
+@implementations
 @pytest.mark.parametrize(
     ("name", "weighting", "padding", "error_region", "data_format"), COVERED
 )
@@ -193,15 +191,21 @@ def test_means_and_gradients(
                 x, y, return_terms=True, **TERMS, **region, **options
             )
 
-        (value, terms), grads = jax.value_and_grad(loss, (0, 1), has_aux=True)(*images_)
+        @jax.jit
+        def everything(x, y):
+            return (
+                jax.value_and_grad(loss, (0, 1), has_aux=True)(x, y),
+                image_metrics(x, y, **region, **options),
+                fused_ssim(x, y, padding, reduction="per_image", **options),
+            )
+
+        ((value, terms), grads), metrics, found = everything(*images_)
         np.testing.assert_allclose(terms, exact(x, y), atol=1e-11)
         np.testing.assert_allclose(value, loss_of(*exact(x, y)), atol=1e-11)
-        metrics = image_metrics(*images_, **region, **options)
         of_images = exact(x, y, per_image=True)
         np.testing.assert_allclose(
             (metrics.mae, metrics.mse, metrics.ssim), of_images, atol=1e-11
         )
-        found = fused_ssim(*images_, padding, reduction="per_image", **options)
         np.testing.assert_allclose(found, of_images[2], atol=1e-11)
         for i, grad in enumerate(grads):
             step = 1e-4 * (rng(6).random(SHAPE) - 0.5)
@@ -212,7 +216,7 @@ def test_means_and_gradients(
             np.testing.assert_allclose(along, slope, rtol=1e-5, atol=1e-13)
 
 
-@every_implementation
+@implementations
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("weighting", ["map", "inside"])
 def test_ones_change_nothing(weighting, dtype, implementation):
@@ -253,8 +257,8 @@ def test_a_photograph():
     )
 
 
+@implementations
 @every_weighting
-@every_implementation
 def test_far_from_zero(implementation, weighting):
     """What is filled in for pixels that nobody sees is near the others."""
     x, y = ((a + 1000).astype(np.float32) for a in pair())
@@ -270,7 +274,7 @@ def test_far_from_zero(implementation, weighting):
     np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
-@every_implementation
+@implementations
 @pytest.mark.parametrize(
     "garbage",
     [np.nan, *(pytest.param(g, marks=slow) for g in (np.inf, 1e30))],

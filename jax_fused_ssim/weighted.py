@@ -1,0 +1,160 @@
+"""A loss with weights, in plain JAX around the map: what `ops.weighted_loss_sum` is.
+
+Where there is no kernel for it, for derivatives of the gradient, and where devices may
+share the images, whose maps then come from kernels.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jax_fused_ssim import xla
+from jax_fused_ssim.centre import centre_of_planes
+from jax_fused_ssim.integer import image_dtype, pixels
+from jax_fused_ssim.spec import RADIUS, WINDOW, Spec, compute_dtype
+from jax_fused_ssim.sums import split_sum_of_any
+
+
+class LossWeights(NamedTuple):
+    """What pixels count for in a loss; leading dimensions broadcast.
+
+    Attributes:
+      map: of the map's pixels: of its shape, or with one channel for all of interleaved
+        ones; within [0, 1], in the dtype of the loss.
+      errors: the same of the images' pixels.
+      scales: [..., 2], which multiply `spec.scale` and `spec.error_scale`; equal where
+        a loss is summed.
+    """
+
+    map: Array
+    errors: Array
+    scales: Array
+
+
+def loss_sum(
+    x: Array,
+    y: Array,
+    weights: LossWeights,
+    spec: Spec,
+    ssim_map: Callable[[Array, Array], Array] | None = None,
+) -> tuple[Array, Array]:
+    """The results of `ops.weighted_loss_sum`; `ssim_map` may be a kernel's."""
+    x, y, of_map = _seen(x, y, weights, spec)
+    similarity = (ssim_map or (lambda x, y: xla.ssim_map(x, y, spec)))(x, y)
+    dissimilarity = jnp.where(of_map != 0, of_map * (1 - similarity), 0)
+    d = _difference(x, y, weights, spec)
+    terms = jnp.stack(
+        [
+            _over_pixels(weights.errors * xla.absolute(d), spec),
+            _over_pixels(weights.errors * d * d, spec),
+            _over_pixels(dissimilarity, spec),
+        ],
+        -1,
+    )
+    terms = terms * _scales(weights, spec, [1, 1, 0])
+    rest = spec.with_summed(spec.summed - spec.least_summed(errors=True))
+    return xla.sum_terms_over_planes(terms, rest)
+
+
+def loss_sum_grad(
+    x: Array,
+    y: Array,
+    weights: LossWeights,
+    spec: Spec,
+    wrt: tuple[bool, bool] = (True, False),
+    ssim_map: Callable[[Array, Array], Array] | None = None,
+    ssim_map_grad: Callable[[Array, Array, Array], tuple[Array, ...]] | None = None,
+) -> tuple[Array, Array, tuple[Array, ...]]:
+    """The results of `ops.weighted_loss_sum_grad`; the map may be a kernel's, with its
+    gradients of a sum of 1 - SSIM times a cotangent."""
+    loss, terms = loss_sum(x, y, weights, spec, ssim_map)
+    x, y, _ = _seen(x, y, weights, spec)
+    if ssim_map_grad is None:
+
+        def ssim_map_grad(x: Array, y: Array, cotangent: Array) -> tuple[Array, ...]:
+            return xla.ssim_map_grad(x, y, cotangent, spec.plain().scaled(1.0), wrt)
+
+    of_map, of_errors = jnp.moveaxis(_scales(weights, spec, [0, 1]), -1, 0)
+    if spec.channels_last:
+        of_map, of_errors = (s[..., None] for s in (of_map, of_errors))
+    of_map, of_errors = (s[..., None, None] for s in (of_map, of_errors))
+    shape = spec.map_shape(jnp.broadcast_shapes(x.shape, y.shape))
+    cotangent = weights.map * (spec.ssim_weight * of_map)
+    leading = jnp.broadcast_shapes(shape, cotangent.shape)
+    grads = list(ssim_map_grad(x, y, jnp.broadcast_to(cotangent, leading)))
+    d = _difference(x, y, weights, spec)
+    error = weights.errors * of_errors / np.asarray(spec.data_range, d.dtype)
+    error = error * (spec.l1_weight * jnp.sign(d) + 2 * spec.l2_weight * d)
+    signs = [sign for sign, asked in zip((1, -1), wrt, strict=True) if asked]
+    return (
+        loss,
+        terms,
+        tuple(g + sign * error for g, sign in zip(grads, signs, strict=True)),
+    )
+
+
+def _scales(weights: LossWeights, spec: Spec, which: list[int]) -> Array:
+    own = np.asarray([spec.scale, spec.error_scale], weights.scales.dtype)
+    return (weights.scales * own)[..., np.asarray(which)]
+
+
+def _over_pixels(a: Array, spec: Spec) -> Array:
+    """For every plane, or every image of interleaved channels, the sum."""
+    y_axis, x_axis = spec.spatial_axes
+    a = split_sum_of_any(split_sum_of_any(a, (x_axis,)), (y_axis + 1,))
+    return split_sum_of_any(a, (-1,)) if spec.channels_last else a
+
+
+def _difference(x: Array, y: Array, weights: LossWeights, spec: Spec) -> Array:
+    """d where it counts, and 0 elsewhere."""
+    # Before they are subtracted: the derivative of what is infinite times 0 is not 0.
+    x, y = (jnp.where(weights.errors != 0, a, 0) for a in (x, y))
+    d = (x - y) * np.asarray(1 / spec.data_range, x.dtype)
+    return xla._where_counted(d, spec)
+
+
+def _seen(
+    x: Array, y: Array, weights: LossWeights, spec: Spec
+) -> tuple[Array, Array, Array]:
+    """Both images in the dtype of the loss, with pixels like their others where neither
+    a window nor an error counts them; and the weights of the map."""
+    dtype = compute_dtype(image_dtype(x, y))
+    there = weights.map != 0
+    for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
+        there = any_in_window(there, axis, 2 * RADIUS - RADIUS * padded)
+    there |= weights.errors != 0
+    x, y = (filled(pixels(a, spec, dtype), there, spec) for a in (x, y))
+    return x, y, weights.map
+
+
+def any_in_window(there: Array, axis: int, margin: int) -> Array:
+    """Whether any place of a window along an axis is there. The array gets `margin`
+    places at each side first, where none is."""
+    widths = [(0, 0)] * there.ndim
+    widths[axis] = (margin, margin)
+    window = [1] * there.ndim
+    window[axis] = WINDOW
+    return lax.reduce_window(
+        jnp.pad(there, widths), False, lax.max, window, [1] * there.ndim, "VALID"
+    )
+
+
+def filled(a: Array, keep: Array, spec: Spec) -> Array:
+    """An image, with a number like its other pixels where nobody looks.
+
+    A zero would do, but for the centre of pixels that are far from it.
+    """
+    known = jnp.where(keep, a, jnp.inf)
+    filler = centre_of_planes((known,), spec) * np.asarray(spec.data_range, a.dtype)
+    return jnp.where(keep, a, filler)
+
+
+def shapes(spec: Spec, image: tuple[Any, ...], channels: Any) -> LossWeights:
+    """Of weights with so many channels, the shapes behind their leading dimensions."""
+    inner = image[-spec.spatial_ndim :]
+    if spec.channels_last:
+        inner = (*inner[:-1], channels)
+    return LossWeights(spec.map_shape(inner), inner, (2,))
