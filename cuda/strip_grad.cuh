@@ -235,7 +235,8 @@ __device__ __forceinline__ void stage2(
       job, any ? at.image * job.channels + p.channel : -1,
       [&](int i) { return at.column + i; }, first_row, p.begin, p.end);
 
-  std::conditional_t<kWeights, ErrorWeights<Loader>, Nothing> weights(job, any, at,
+  const bool exists = any && at.column >= 0 && at.column < job.width;
+  std::conditional_t<kWeights, ErrorWeights<Loader>, Nothing> weights(job, exists, at,
                                                                       first_row);
   GradientFactors<float> factors = {};
   if constexpr (kWeights) {

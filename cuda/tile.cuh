@@ -193,9 +193,12 @@ class Tile {
     const ImageOffsets offset = image_offsets(job_.leading, image_);
     weight_ = static_cast<const MapWeight*>(job_.weight) + offset.of[kWeight];
     if constexpr (kWeights) {
-      error_weight_ = job_.error_weight + offset.of[kErrorWeight];
-      const T* const scales = job_.scales + offset.of[kScales];
-      factors_ = job_.gradient_factors.times(load(scales), load(scales + 1));
+      factors_ = job_.gradient_factors;
+      if (job_.error_weight) {
+        error_weight_ = job_.error_weight + offset.of[kErrorWeight];
+        const T* const scales = job_.scales + offset.of[kScales];
+        factors_ = factors_.times(load(scales), load(scales + 1));
+      }
     }
     constexpr int kAcross = Layout::kImageWidth <= 32 ? 32 : 64;
     constexpr int kDown = Shape::kThreads / kAcross;
@@ -210,7 +213,7 @@ class Tile {
     const T sample = load_sample<kIntegers>(job_, offset.of[kImg1] + channel_,
                                             offset.of[kImg2] + channel_);
     bool sample_counts = true;
-    if constexpr (kWeights) {
+    if (kWeights && job_.error_weight) {
       sample_counts = load(error_weight_ + weight_at(sampled_pixel(job_))) != 0;
     }
     T x[kSteps], y[kSteps];
@@ -301,8 +304,8 @@ class Tile {
       const int64_t below = kWeights ? job_.map_width * job_.weight_channels : stride;
 #pragma unroll
       for (int r = 0; r < kOut; ++r) {
-        weight[r] = kWeights ? 0 : 1;
-        if ((kWeights || job_.weight) && column_in && y_.map.holds(at.top + r)) {
+        weight[r] = kWeights && job_.weight ? 0 : 1;
+        if (job_.weight && column_in && y_.map.holds(at.top + r)) {
           weight[r] = load(from + r * below);
         }
       }
@@ -419,7 +422,7 @@ class Tile {
   __device__ __forceinline__ Error count(int row, int column,
                                          ErrorSum<T, kWeights>& errors) {
     T d[] = {counted(row, column)}, weight[] = {1};
-    if constexpr (kWeights) {
+    if (kWeights && job_.error_weight) {
       const int64_t y = y_.origin + row, x = x_.origin + column;
       const bool in = y < job_.height && x < job_.width;
       weight[0] = in ? load(error_weight_ + weight_at(y * job_.width + x)) : T(0);

@@ -42,28 +42,31 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
                 grid, job);
 }
 
-// With errors. Integers are read by kernels that know any kind of pixels. But for
-// floats, and for both gradients, which integers have none of, there are no others:
-// they cost little beside float64, and large images of half precision are strips.
+// With errors and without weights.
+template <typename Element>
+cudaError_t launch_unweighted_loss_tile(cudaStream_t stream, const Device& device,
+                                        const Call& call) {
+  if (call.grad2) return launch_tile_kernel<Element, 2, true>(stream, device, call);
+  const auto of_floats = call.grad1 ? launch_tile_kernel<Element, 1, true>
+                                    : launch_tile_kernel<Element, 0, true>;
+  const auto of_any = call.grad1 ? launch_tile_kernel<Element, 1, true, true>
+                                 : launch_tile_kernel<Element, 0, true, true>;
+  return call.has_integers() ? of_any(stream, device, call)
+                             : of_floats(stream, device, call);
+}
+
+// With errors. There are kernels that know any kind of pixels and may have weights, and
+// for other types than float no others: they cost little beside float64, and large
+// images of half precision are strips. Integers have none of both gradients.
 template <typename Element>
 cudaError_t launch_loss_tile(cudaStream_t stream, const Device& device,
                              const Call& call) {
-  if (call.grad2) return launch_tile_kernel<Element, 2, true>(stream, device, call);
   if constexpr (std::is_same_v<Element, float>) {
-    if (!call.has_integers()) {
-      return call.grad1 ? launch_tile_kernel<Element, 1, true>(stream, device, call)
-                        : launch_tile_kernel<Element, 0, true>(stream, device, call);
+    if (!call.has_weights()) {
+      return launch_unweighted_loss_tile<Element>(stream, device, call);
     }
   }
-  return call.grad1 ? launch_tile_kernel<Element, 1, true, true>(stream, device, call)
-                    : launch_tile_kernel<Element, 0, true, true>(stream, device, call);
-}
-
-// With weights, by kernels that know any kind of pixels.
-template <typename Element>
-cudaError_t launch_weighted_tile(cudaStream_t stream, const Device& device,
-                                 const Call& call) {
-  const auto launch = call.grad2   ? launch_tile_kernel<Element, 2, true, true, true>
+  const auto launch = call.grad2   ? launch_tile_kernel<Element, 2, true, false, true>
                       : call.grad1 ? launch_tile_kernel<Element, 1, true, true, true>
                                    : launch_tile_kernel<Element, 0, true, true, true>;
   return launch(stream, device, call);
@@ -71,7 +74,6 @@ cudaError_t launch_weighted_tile(cudaStream_t stream, const Device& device,
 
 template <typename Element>
 cudaError_t launch_tile(cudaStream_t stream, const Device& device, const Call& call) {
-  if (call.has_weights()) return launch_weighted_tile<Element>(stream, device, call);
   if (call.has_errors()) return launch_loss_tile<Element>(stream, device, call);
   if (call.grad2) return launch_tile_kernel<Element, 2, false>(stream, device, call);
   if (call.grad1) return launch_tile_kernel<Element, 1, false>(stream, device, call);

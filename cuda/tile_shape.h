@@ -97,7 +97,7 @@ struct TileJob : Job<Element> {
   int64_t tiles, tiles_y, tiles_x;
 };
 
-// kIntegers: images may be integers. kWeights: of a loss, with errors.
+// kIntegers: images may be integers. kWeights: a loss with errors may have weights.
 template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
           typename Shape>
 __global__ void tile_kernel(const TileJob<Element> job);
