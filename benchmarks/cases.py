@@ -1,6 +1,7 @@
 """What is timed: operations, sizes, and the images."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -34,7 +35,7 @@ class Op:
         four of them for the value, three more for one gradient and four for both.
       differentiates: whether it needs a gradient.
       is_map: whether it writes the map.
-      is_loss: whether it is of the loss.
+      is_weighted: whether pixels count so much, one weight for all images' channels.
       of_bytes: whether the second image is uint8.
     """
 
@@ -42,7 +43,7 @@ class Op:
     fma: int
     differentiates: bool = False
     is_map: bool = False
-    is_loss: bool = False
+    is_weighted: bool = False
     of_bytes: bool = False
 
 
@@ -50,9 +51,10 @@ OPS = {
     "value": Op(images=2, fma=88),
     "value_and_grad": Op(images=3, fma=154, differentiates=True),
     "value_and_grad_both": Op(images=4, fma=176, differentiates=True),
-    "loss_and_grad": Op(images=3, fma=154, differentiates=True, is_loss=True),
-    "loss_and_grad_uint8": Op(
-        images=2.25, fma=154, differentiates=True, is_loss=True, of_bytes=True
+    "loss_and_grad": Op(images=3, fma=154, differentiates=True),
+    "loss_and_grad_uint8": Op(images=2.25, fma=154, differentiates=True, of_bytes=True),
+    "weighted_loss_and_grad": Op(
+        images=3, fma=154, differentiates=True, is_weighted=True
     ),
     "map": Op(images=3, fma=88, is_map=True),
     "map_and_vjp": Op(images=5, fma=154, differentiates=True, is_map=True),
@@ -137,12 +139,22 @@ class Images:
             self._bytes[layout] = [as_bytes(y) for _, y in self.pairs(layout)]
         return self._bytes[layout]
 
+    @functools.cached_property
+    def weights(self) -> jax.Array:
+        """A weight for every pixel, [H, W], of which a third is 0."""
+        drawn = jax.random.uniform(jax.random.key(1), self.size[-2:], "float32")
+        return jnp.maximum(1.5 * drawn - 0.5, 0)
+
     def arguments(self, op: str, form: Format) -> list[tuple[jax.Array, ...]]:
         """The arguments of an operation, once for every pair."""
         pairs = self.pairs(form.layout)
         if OPS[op].of_bytes:
             seconds = self.second_as_bytes(form.layout)
             return [(x, y) for (x, _), y in zip(pairs, seconds, strict=True)]
+        if OPS[op].is_weighted:
+            weights = self.weights
+            weights = weights[..., None] if form.layout == "NHWC" else weights
+            return [(*pair, weights) for pair in pairs]
         if not (OPS[op].is_map and OPS[op].differentiates):
             return pairs
         cotangents = self.cotangents(form.layout, form.border)

@@ -24,8 +24,8 @@ class Library:
       framework: "jax", "torch" or "numpy", whose arrays it takes.
       mean: (x, y, format) to the mean of SSIM.
       map: the same to the map, or None.
-      loss: the same to 0.8 mean |x - y| + 0.2 (1 - SSIM), where y may be uint8; None
-        where it must be composed.
+      loss: (x, y, format, weights or None) to 0.8 mean |x - y| + 0.2 (1 - SSIM), where
+        y may be uint8; None where it must be composed.
       borders: what it can do at the border, its own way first.
       layouts: what it can take, its own way first.
       dtypes: of images.
@@ -39,7 +39,7 @@ class Library:
     framework: str
     mean: Function
     map: Function | None = None
-    loss: Function | None = None
+    loss: Callable[[Any, Any, Format, Any], Any] | None = None
     borders: tuple[str, ...] = ("valid",)
     layouts: tuple[str, ...] = ("NCHW",)
     dtypes: tuple[str, ...] = FLOATS
@@ -68,7 +68,7 @@ class Library:
             return f"not for {platform}"
         if dtype not in self.dtypes:
             return f"not in {dtype}"
-        if OPS[op].is_map and self.map is None:
+        if (OPS[op].is_map or OPS[op].is_weighted) and self.map is None:
             return "no map"
         needed = 2 if op == "value_and_grad_both" else OPS[op].differentiates
         if self.gradients < needed:
@@ -79,10 +79,11 @@ class Library:
 def _ours(name: str, implementation: str | None) -> Library:
     from jax_fused_ssim import fused_ssim, photometric_loss
 
-    def loss(x, y, form):
+    def loss(x, y, form, weights):
         return photometric_loss(
             x,
             y,
+            weights=weights,
             padding=form.border,
             data_format=form.layout,
             implementation=implementation,
@@ -133,15 +134,17 @@ def transposed() -> Library:
     """Ours for images with channels last, transposed by hand before and after."""
     ours = _ours("transposed", None)
 
-    def by_hand(function, x, y, form):
+    def by_hand(function, x, y, form, *others):
         first = dataclasses.replace(form, layout="NCHW")
-        return function(*(jnp.moveaxis(a, -1, 1) for a in (x, y)), first)
+        return function(*(jnp.moveaxis(a, -1, 1) for a in (x, y)), first, *others)
 
     return dataclasses.replace(
         ours,
         mean=lambda x, y, form: by_hand(ours.mean, x, y, form),
         map=lambda x, y, form: jnp.moveaxis(by_hand(ours.map, x, y, form), 1, -1),
-        loss=lambda x, y, form: by_hand(ours.loss, x, y, form),
+        loss=lambda x, y, form, weights: by_hand(
+            ours.loss, x, y, form, None if weights is None else weights[..., 0]
+        ),
         layouts=("NHWC",),
     )
 

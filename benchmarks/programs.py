@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from benchmarks.cases import OPS, Format, Images
+from benchmarks.cases import OPS, RADIUS, Format, Images
 from benchmarks.peers import Library
 
 # A loop takes about this long: longer than to start the next one, which happens
@@ -178,11 +178,19 @@ def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]
     def loss(x, y):
         return 1 - mean(x, y)
 
-    def photometric(x, y):
+    def photometric(x, y, weights=None):
         if library.loss is not None and form.border != "reflect":
-            return library.loss(x, y, form)
+            return library.loss(x, y, form, weights)
         y = y.astype(x.dtype) / 255 if y.dtype == jnp.uint8 else y
-        return 0.8 * jnp.mean(jnp.abs(x - y)) + 0.2 * (1 - mean(x, y))
+        if weights is None:
+            return 0.8 * jnp.mean(jnp.abs(x - y)) + 0.2 * (1 - mean(x, y))
+        similarity = ssim_map(x, y)
+        of_map = _cropped(weights, similarity, form)
+        l1, ssim = (
+            jnp.sum(w * v) / jnp.sum(jnp.broadcast_to(w, v.shape))
+            for w, v in ((weights, jnp.abs(x - y)), (of_map, similarity))
+        )
+        return 0.8 * l1 + 0.2 * (1 - ssim)
 
     def ssim_map(x, y):
         return library.map(x, y, form)
@@ -197,9 +205,18 @@ def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]
         "value_and_grad_both": jax.value_and_grad(loss, (0, 1)),
         "loss_and_grad": jax.value_and_grad(photometric),
         "loss_and_grad_uint8": jax.value_and_grad(photometric),
+        "weighted_loss_and_grad": jax.value_and_grad(photometric),
         "map": ssim_map,
         "map_and_vjp": map_and_vjp,
     }[op]
+
+
+def _cropped(weights: Any, similarity: Any, form: Format) -> Any:
+    """The weights of the pixels that a map has."""
+    height = weights.shape[0]
+    if similarity.shape[-2 if form.layout == "NCHW" else -3] == height:
+        return weights
+    return weights[RADIUS:-RADIUS, RADIUS:-RADIUS]
 
 
 class TorchProgram(Program):
@@ -291,6 +308,16 @@ def _torch_function(
         value = 0.8 * (x - target).abs().mean() + 0.2 * (1 - mean(x, target))
         return value, torch.autograd.grad(value, x)[0]
 
+    def weighted_loss_and_grad(x, y, weights):
+        similarity = ssim_map(x, y)
+        of_map = _cropped(weights, similarity, form)
+        l1, ssim = (
+            (w * v).sum() / w.expand_as(v).sum()
+            for w, v in ((weights, (x - y).abs()), (of_map, similarity))
+        )
+        value = 0.8 * l1 + 0.2 * (1 - ssim)
+        return value, torch.autograd.grad(value, x)[0]
+
     def map_and_vjp(x, y, cotangent):
         value = ssim_map(x, y)
         return value, torch.autograd.grad(value, x, cotangent)[0]
@@ -301,6 +328,7 @@ def _torch_function(
         "value_and_grad_both": value_and_grad_both,
         "loss_and_grad": loss_and_grad,
         "loss_and_grad_uint8": loss_and_grad,
+        "weighted_loss_and_grad": weighted_loss_and_grad,
         "map": torch.no_grad()(ssim_map),
         "map_and_vjp": map_and_vjp,
     }[op]

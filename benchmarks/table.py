@@ -22,6 +22,7 @@ _NAMES = {
     "value_and_grad_both": "value, both gradients",
     "loss_and_grad": "L1 + D-SSIM, gradient",
     "loss_and_grad_uint8": "L1 + D-SSIM, uint8 target",
+    "weighted_loss_and_grad": "L1 + D-SSIM, weights",
     "map": "map",
     "map_and_vjp": "map, its vjp",
 }

@@ -25,6 +25,7 @@ OPS = [
     "value_and_grad_both",
     "loss_and_grad",
     "loss_and_grad_uint8",
+    "weighted_loss_and_grad",
     "map",
     "map_and_vjp",
 ]
