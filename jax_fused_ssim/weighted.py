@@ -42,9 +42,9 @@ def loss_sum(
     ssim_map: Callable[[Array, Array], Array] | None = None,
 ) -> tuple[Array, Array]:
     """The results of `ops.weighted_loss_sum`; `ssim_map` may be a kernel's."""
-    x, y, of_map = _seen(x, y, weights, spec)
-    similarity = (ssim_map or (lambda x, y: xla.ssim_map(x, y, spec)))(x, y)
-    dissimilarity = jnp.where(of_map != 0, of_map * (1 - similarity), 0)
+    x, y = _seen(x, y, weights, spec)
+    similarity = ssim_map(x, y) if ssim_map else xla.ssim_map(x, y, spec)
+    dissimilarity = jnp.where(weights.map != 0, weights.map * (1 - similarity), 0)
     d = _difference(x, y, weights, spec)
     terms = jnp.stack(
         [
@@ -71,7 +71,7 @@ def loss_sum_grad(
     """The results of `ops.weighted_loss_sum_grad`; the map may be a kernel's, with its
     gradients of a sum of 1 - SSIM times a cotangent."""
     loss, terms = loss_sum(x, y, weights, spec, ssim_map)
-    x, y, _ = _seen(x, y, weights, spec)
+    x, y = _seen(x, y, weights, spec)
     if ssim_map_grad is None:
 
         def ssim_map_grad(x: Array, y: Array, cotangent: Array) -> tuple[Array, ...]:
@@ -84,16 +84,13 @@ def loss_sum_grad(
     shape = spec.map_shape(jnp.broadcast_shapes(x.shape, y.shape))
     cotangent = weights.map * (spec.ssim_weight * of_map)
     leading = jnp.broadcast_shapes(shape, cotangent.shape)
-    grads = list(ssim_map_grad(x, y, jnp.broadcast_to(cotangent, leading)))
+    grads = ssim_map_grad(x, y, jnp.broadcast_to(cotangent, leading))
     d = _difference(x, y, weights, spec)
     error = weights.errors * of_errors / np.asarray(spec.data_range, d.dtype)
     error = error * (spec.l1_weight * jnp.sign(d) + 2 * spec.l2_weight * d)
     signs = [sign for sign, asked in zip((1, -1), wrt, strict=True) if asked]
-    return (
-        loss,
-        terms,
-        tuple(g + sign * error for g, sign in zip(grads, signs, strict=True)),
-    )
+    grads = [g + sign * error for g, sign in zip(grads, signs, strict=True)]
+    return loss, terms, tuple(grads)
 
 
 def _scales(weights: LossWeights, spec: Spec, which: list[int]) -> Array:
@@ -116,18 +113,16 @@ def _difference(x: Array, y: Array, weights: LossWeights, spec: Spec) -> Array:
     return xla._where_counted(d, spec)
 
 
-def _seen(
-    x: Array, y: Array, weights: LossWeights, spec: Spec
-) -> tuple[Array, Array, Array]:
+def _seen(x: Array, y: Array, weights: LossWeights, spec: Spec) -> tuple[Array, Array]:
     """Both images in the dtype of the loss, with pixels like their others where neither
-    a window nor an error counts them; and the weights of the map."""
+    a window nor an error counts them."""
     dtype = compute_dtype(image_dtype(x, y))
     there = weights.map != 0
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
         there = any_in_window(there, axis, 2 * RADIUS - RADIUS * padded)
     there |= weights.errors != 0
     x, y = (filled(pixels(a, spec, dtype), there, spec) for a in (x, y))
-    return x, y, weights.map
+    return x, y
 
 
 def any_in_window(there: Array, axis: int, margin: int) -> Array:
