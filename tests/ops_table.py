@@ -80,9 +80,9 @@ class Op:
 
 def loss_weights(cotangent, spec):
     """Some of 0 and some of 1, of all interleaved channels together."""
-    of_map = jnp.clip(
-        1.2 * cotangent.astype(compute_dtype(cotangent.dtype)) - 0.1, 0, 1
-    )
+    of_map = cotangent.astype(compute_dtype(cotangent.dtype))
+    # No arithmetic, which jit may round otherwise.
+    of_map = jnp.where(of_map < 0.1, 0, jnp.where(of_map > 0.9, 1, of_map))
     if spec.channels_last:
         of_map = of_map[..., :1]
     margins = [(0, 0)] * of_map.ndim
