@@ -21,8 +21,9 @@ comma := ,
 GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
 JAX_FUSED_SSIM_CUDA ?= $(if $(GPU),ON,AUTO)
 export JAX_FUSED_SSIM_CUDA
-# What is built here is for the GPU that is here; empty for all that are supported.
-CUDAARCHS ?= $(if $(GPU),native)
+# What is built here is for the GPU that is here, and where there is none for one
+# architecture, as nothing can run any; empty for all that are supported.
+CUDAARCHS ?= $(if $(GPU),native,90-real)
 export CUDAARCHS
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
