@@ -20,6 +20,13 @@ def window():
     return weights / weights.sum()
 
 
+def relative(found, exact, half_ulp=0.0):
+    """The relative error (L2) before the rounding of the result."""
+    error = np.abs(np.asarray(found).astype(REAL) - exact)
+    error = np.maximum(error - half_ulp * np.abs(exact), 0)
+    return float(np.linalg.norm(error) / np.linalg.norm(exact))
+
+
 def planes(a, channels_last):
     """The array with channels as a leading dimension."""
     return np.moveaxis(a, -1, -3) if channels_last else a
@@ -64,27 +71,23 @@ class Similarity:
         """Of sum(cotangent * SSIM), in x and in y. SSIM is symmetric: so are they."""
         cotangent = np.asarray(cotangent, REAL)
         a1, a2, b1, b2 = self.a1, self.a2, self.b1, self.b2
-        in_s11 = in_s22 = -self.map / b2
-        in_s12 = 2 * a1 / (b1 * b2)
+        # In either variance, and in the covariance.
+        in_variance, in_s12 = -self.map / b2, 2 * a1 / (b1 * b2)
 
         def spread(a):
             amounts = [2 * RADIUS - RADIUS * p for p in self.padding]
             return _windowed_mean(_pad(cotangent * a, amounts))
 
-        spread_s11 = spread_s22 = spread(in_s11)
-        spread_s12 = spread(in_s12)
+        spread_variance, spread_s12 = spread(in_variance), spread(in_s12)
 
-        def of(image, other, mu, mu_other, in_variance, spread_variance):
+        def of(image, other, mu, mu_other):
             in_mu = 2 * mu_other * a2 / (b1 * b2) - 2 * mu * self.map / b1
             # The variance and the covariance contain it too.
             in_mu = in_mu - 2 * mu * in_variance - mu_other * in_s12
             return spread(in_mu) + 2 * image * spread_variance + other * spread_s12
 
         (x, y), (mu1, mu2) = self.images, self.means
-        return [
-            of(x, y, mu1, mu2, in_s11, spread_s11),
-            of(y, x, mu2, mu1, in_s22, spread_s22),
-        ]
+        return [of(x, y, mu1, mu2), of(y, x, mu2, mu1)]
 
 
 def ssim_map(x, y, *args, **options):

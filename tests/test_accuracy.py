@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import reference
 from ops_table import OPS, loss_weights
+from reference import relative
 
 from jax_fused_ssim.spec import Spec
 
@@ -117,13 +118,6 @@ def expected_of_pair(name, padding, dtype):
     pair, _, _ = images.pairs()[name]
     x, y = (a.astype(dtype) for a in pair)
     return x, y, Expected(x, y, CROPS[padding], padding=PADDINGS[padding])
-
-
-def relative(found, exact, half_ulp=0.0):
-    """The relative error (L2) before the rounding of the result."""
-    error = np.abs(found.astype(reference.REAL) - exact)
-    error = np.maximum(error - half_ulp * np.abs(exact), 0)
-    return float(np.linalg.norm(error) / np.linalg.norm(exact))
 
 
 def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
