@@ -29,8 +29,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # Of all workers that share a GPU, none takes all of its memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    # LLVM's time is most of the suite's; the arithmetic is the same at its least level
-    # that still fuses multiply and add. What runs on a GPU is left alone.
+    # LLVM's time is most of the suite's. Plain JAX may round otherwise then, within the
+    # same tolerances. What runs on a GPU, and where something is set, is left alone.
     if not Path("/proc/driver/nvidia").exists():
         os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
     kernel = config.getoption("--kernel")

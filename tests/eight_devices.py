@@ -14,14 +14,14 @@ COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
 
 
 def flags(count=8):
-    """XLA_FLAGS for so many CPU devices.
+    """XLA_FLAGS for so many CPU devices, behind those that are set.
 
     A collective on CPU devices aborts the process when one of them keeps the others
     waiting for 40 seconds, as a busy machine may.
     """
     return (
+        f"{os.environ.get('XLA_FLAGS', '')} "
         f"--xla_force_host_platform_device_count={count} "
-        "--xla_backend_optimization_level=1 "  # for compile time, as in conftest.py
         "--xla_cpu_collective_call_terminate_timeout_seconds=3600"
     )
 
