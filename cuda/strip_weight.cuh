@@ -1,5 +1,4 @@
-// The weights of a thread's map or image pixels (cuda/strip_grad.cuh), read a step
-// before they are used.
+// The weights of a thread's map and image pixels: cuda/strip_grad.cuh.
 
 #ifndef JAX_FUSED_SSIM_CUDA_STRIP_WEIGHT_CUH_
 #define JAX_FUSED_SSIM_CUDA_STRIP_WEIGHT_CUH_

@@ -6,13 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jax_fused_ssim import xla
-from jax_fused_ssim.integer import image_dtype, pixels
 from jax_fused_ssim.mean import Mean
-from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.sums import split_sum_of_any
 
 
@@ -27,7 +24,7 @@ def error_means(x: Array, y: Array, mean: Mean) -> tuple[Array, Array]:
     Returns:
       Two scalars, or two arrays of the leading shape. The derivative of |d| at 0 is 0.
     """
-    d = difference(x, y, mean.spec)
+    d = xla.difference(x, y, mean.spec)
     ndim = 3 if mean.per_image else x.ndim
     count = math.prod(x.shape[-ndim:])
     count *= math.prod(jax.lax.axis_size(name) for _, name, _ in mean.cut)
@@ -36,13 +33,6 @@ def error_means(x: Array, y: Array, mean: Mean) -> tuple[Array, Array]:
         for e in (xla.absolute(d), d * d)
     )
     return l1, l2
-
-
-def difference(x: Array, y: Array, spec: Spec) -> Array:
-    """d, in float32, or float64 for float64 images."""
-    dtype = compute_dtype(image_dtype(x, y))
-    x, y = (pixels(a, spec, dtype) for a in (x, y))
-    return (x - y) * np.asarray(1 / spec.data_range, dtype)
 
 
 def sum_of_last(a: Array, ndim: int, mesh_axes: Sequence[Any] = ()) -> Array:

@@ -21,9 +21,9 @@ class InParts(NamedTuple):
 
     Attributes:
       needed: of its spec, whether it cannot be shared as it is.
+      function: the same by other ops, given the primitive before its arguments.
       better: of the platform, the types of its operands and its parameters, whether it
         is faster in parts, though it need not be shared.
-      function: the same by other ops, given the primitive before its arguments.
     """
 
     needed: Callable[[Spec], bool]

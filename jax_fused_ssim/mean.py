@@ -92,11 +92,13 @@ class Mean(NamedTuple):
         spec = self.spec.with_scales(1 / _product(dims), 1 / _product(error_dims))
         where_cut = [c.axis for c in self.cut]
         spec = spec.with_padding(where_cut, False).with_crop(where_cut, True)
-        planes = spec.plane_shape(interior.shape)
-        # Of channels first, the channels are images here.
-        return spec.with_summed(
-            1 if self.per_image else len(planes) - len(self.cut)
-        ), factor
+        return spec.with_summed(self.summed(interior.shape)), factor
+
+    def summed(self, shape: Sequence[Any]) -> int:
+        """`Spec.summed` of the mean of images, or parts, of this shape."""
+        # Of channels first, the channels are images to an op.
+        planes = self.spec.plane_shape(tuple(shape))
+        return 1 if self.per_image else len(planes) - len(self.cut)
 
     def _counted(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return shape[-3:] if self.per_image else shape
@@ -121,28 +123,27 @@ class Mean(NamedTuple):
             return self._dissimilarity(losses, factor), None
         assert terms is not None
         whole = terms[0]
-        if not self._is_whole:
+        if not self.is_whole:
             values, own_axes = self._joined(terms)
             from_end = [i - values.ndim for i in own_axes]
             whole = split_sum_of_any(values, from_end, self.mesh_axes)
         if factor is not None:
             whole = whole * factor
-        l1, l2, dissimilarity = (whole[..., i] for i in range(3))
-        means = Means(l1, l2, jnp.minimum(dissimilarity, 2))
-        if self._is_whole and factor is None:
+        means = means_of_terms(whole)
+        if self.is_whole and factor is None:
             return losses[0], means
         return xla.loss_of_terms(means, self.spec), means
 
     def _dissimilarity(self, sums: Sequence[Array], factor: Array | None) -> Array:
         """The mean of 1 - SSIM from what `ops.ssim_sum` gives for every part."""
         total = sums[0]
-        if not self._is_whole:
+        if not self.is_whole:
             values, own_axes = self._joined(sums)
             total = split_sum(values, own_axes, bound=2, mesh_axes=self.mesh_axes)
         return jnp.minimum(total if factor is None else total * factor, 2)
 
     @property
-    def _is_whole(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether an op sees all that a mean is over."""
         return not self.cut and not self.mesh_axes
 
@@ -168,6 +169,23 @@ class Mean(NamedTuple):
 def _product(dims: Sequence[Any]) -> int:
     """Of those dimensions that are not symbolic."""
     return math.prod(d for d in dims if isinstance(d, int))
+
+
+def means_of_terms(terms: Array) -> Means:
+    """The means from the terms of an op, [..., 3]."""
+    l1, l2, dissimilarity = (terms[..., i] for i in range(3))
+    # Rounding must not lead out of the bounds of SSIM.
+    return Means(l1, l2, jnp.minimum(dissimilarity, 2))
+
+
+def inner_product(
+    grads: Sequence[Array], tangents: Sequence[Array], axes: Sequence[int], dtype: Any
+) -> Array:
+    """The sum over axes of gradients times tangents, in a dtype."""
+    return sum(
+        jnp.sum(g.astype(dtype) * t.astype(dtype), axis=tuple(axes))
+        for g, t in zip(grads, tangents, strict=True)
+    )
 
 
 def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
@@ -227,13 +245,8 @@ def _loss_mean_jvp(mean: Mean, primals: Any, tangents: Any) -> Any:
         else:
             loss, grads = ops.ssim_sum_grad(x, y, spec, wrt)
         losses.append(loss)
-        axes = (-3, -2, -1) if mean.per_image else tuple(range(len(mean.cut), x.ndim))
-        products.append(
-            sum(
-                jnp.sum(g.astype(loss.dtype) * t.astype(loss.dtype), axis=axes)
-                for g, t in zip(grads, given, strict=True)
-            )
-        )
+        axes = (-3, -2, -1) if mean.per_image else range(len(mean.cut), x.ndim)
+        products.append(inner_product(grads, given, axes, loss.dtype))
     tangent = mean.tangent(products, factor)
     value, means = mean.loss(losses, terms, factor)
     if means is None:

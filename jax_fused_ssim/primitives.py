@@ -248,38 +248,7 @@ def _by_plane(errors: bool = False) -> InParts:
         map_shape = spec.map_shape(args[0].shape)
         return [xla.sum_over_planes(loss, rest, map_shape), *others]
 
-    return InParts(needed, function)
-
-
-def _around_the_map(
-    primitive: Primitive,
-    x: Array,
-    y: Array,
-    *weights: Array,
-    spec: Spec,
-    wrt: Wrt | None = None,
-) -> list[Array]:
-    """A loss with weights, by the ops of the map."""
-    del primitive
-    maps = spec.plain().with_summed(0)
-
-    def ssim_map(x: Array, y: Array) -> Array:
-        return ssim_map_p.bind(x, y, spec=maps)[0]
-
-    def ssim_map_grad(x: Array, y: Array, cotangent: Array) -> tuple[Array, ...]:
-        # The kernels know two of the three cases.
-        if wrt == (False, True):
-            x, y = y, x
-        kernels = (True, wrt == (True, True))
-        return tuple(ssim_map_grad_p.bind(x, y, cotangent, spec=maps, wrt=kernels))
-
-    of_loss = LossWeights(*weights)
-    if wrt is None:
-        return list(weighted.loss_sum(x, y, of_loss, spec, ssim_map))
-    loss, terms, grads = weighted.loss_sum_grad(
-        x, y, of_loss, spec, wrt, ssim_map, ssim_map_grad
-    )
-    return [loss, terms, *_as_gradients(grads, y if is_integer(x) else x)]
+    return InParts(needed=needed, function=function)
 
 
 def _as_gradients(grads: Sequence[Array], x: Array) -> list[Array]:
@@ -323,21 +292,35 @@ def _map_is_better(
     return not marches and math.prod(shape) >= 1 << 20
 
 
-_AROUND_THE_MAP = InParts(lambda spec: True, _around_the_map, _map_is_better)
-
-
-def _plain_weighted_loss(
-    x: Array, y: Array, *weights: Array, spec: Spec
+def _weighted_loss(
+    x: Array,
+    y: Array,
+    *weights: Array,
+    spec: Spec,
+    wrt: Wrt | None = None,
+    maps: weighted.Maps = weighted.PLAIN,
 ) -> list[Array]:
-    return list(weighted.loss_sum(x, y, LossWeights(*weights), spec))
-
-
-def _plain_weighted_loss_grad(
-    x: Array, y: Array, *weights: Array, spec: Spec, wrt: Wrt
-) -> list[Array]:
-    loss, terms, grads = weighted.loss_sum_grad(x, y, LossWeights(*weights), spec, wrt)
+    """A loss with weights around the map; `wrt` is None where no gradient is asked."""
+    of_loss = LossWeights(*weights)
+    if wrt is None:
+        return list(weighted.loss_sum(x, y, of_loss, spec, maps))
+    loss, terms, grads = weighted.loss_sum_grad(x, y, of_loss, spec, wrt, maps)
     return [loss, terms, *_as_gradients(grads, y if is_integer(x) else x)]
 
+
+_MAPS_OF_KERNELS = weighted.Maps(
+    lambda x, y, spec: ssim_map_p.bind(x, y, spec=spec)[0],
+    lambda x, y, cotangent, spec, wrt: tuple(
+        ssim_map_grad_p.bind(x, y, cotangent, spec=spec, wrt=wrt)
+    ),
+)
+_AROUND_THE_MAP = InParts(
+    needed=lambda spec: True,
+    better=_map_is_better,
+    function=lambda _, *args, **params: _weighted_loss(
+        *args, maps=_MAPS_OF_KERNELS, **params
+    ),
+)
 
 ssim_sum_p = _op(
     "ssim_sum",
@@ -361,13 +344,13 @@ loss_sum_grad_p = _op(
 weighted_loss_sum_p = _op(
     "weighted_loss_sum",
     _weighted_loss_types,
-    _plain_weighted_loss,
+    _weighted_loss,
     _AROUND_THE_MAP,
 )
 weighted_loss_sum_grad_p = _op(
     "weighted_loss_sum_grad",
     _weighted_loss_grad_types,
-    _plain_weighted_loss_grad,
+    _weighted_loss,
     _AROUND_THE_MAP,
 )
 ssim_map_p = _op(

@@ -34,29 +34,23 @@ class LossWeights(NamedTuple):
     scales: Array
 
 
+class Maps(NamedTuple):
+    """What gives the map and its gradients: `xla.ssim_map` and `xla.ssim_map_grad`, or
+    kernels that are called as these."""
+
+    ssim_map: Callable[..., Array] = xla.ssim_map
+    ssim_map_grad: Callable[..., tuple[Array, ...]] = xla.ssim_map_grad
+
+
+PLAIN = Maps()
+
+
 def loss_sum(
-    x: Array,
-    y: Array,
-    weights: LossWeights,
-    spec: Spec,
-    ssim_map: Callable[[Array, Array], Array] | None = None,
+    x: Array, y: Array, weights: LossWeights, spec: Spec, maps: Maps = PLAIN
 ) -> tuple[Array, Array]:
-    """The results of `ops.weighted_loss_sum`; `ssim_map` may be a kernel's."""
+    """The results of `ops.weighted_loss_sum`."""
     x, y = _seen(x, y, weights, spec)
-    similarity = ssim_map(x, y) if ssim_map else xla.ssim_map(x, y, spec)
-    dissimilarity = jnp.where(weights.map != 0, weights.map * (1 - similarity), 0)
-    d = _difference(x, y, weights, spec)
-    terms = jnp.stack(
-        [
-            _over_pixels(weights.errors * xla.absolute(d), spec),
-            _over_pixels(weights.errors * d * d, spec),
-            _over_pixels(dissimilarity, spec),
-        ],
-        -1,
-    )
-    terms = terms * _scales(weights, spec, [1, 1, 0])
-    rest = spec.with_summed(spec.summed - spec.least_summed(errors=True))
-    return xla.sum_terms_over_planes(terms, rest)
+    return _loss_and_terms(x, y, _difference(x, y, weights, spec), weights, spec, maps)
 
 
 def loss_sum_grad(
@@ -65,37 +59,48 @@ def loss_sum_grad(
     weights: LossWeights,
     spec: Spec,
     wrt: tuple[bool, bool] = (True, False),
-    ssim_map: Callable[[Array, Array], Array] | None = None,
-    ssim_map_grad: Callable[[Array, Array, Array], tuple[Array, ...]] | None = None,
+    maps: Maps = PLAIN,
 ) -> tuple[Array, Array, tuple[Array, ...]]:
-    """The results of `ops.weighted_loss_sum_grad`; the map may be a kernel's, with its
-    gradients of a sum of 1 - SSIM times a cotangent."""
-    loss, terms = loss_sum(x, y, weights, spec, ssim_map)
+    """The results of `ops.weighted_loss_sum_grad`."""
     x, y = _seen(x, y, weights, spec)
-    if ssim_map_grad is None:
-
-        def ssim_map_grad(x: Array, y: Array, cotangent: Array) -> tuple[Array, ...]:
-            return xla.ssim_map_grad(x, y, cotangent, spec.plain().scaled(1.0), wrt)
-
-    of_map, of_errors = jnp.moveaxis(_scales(weights, spec, [0, 1]), -1, 0)
-    if spec.channels_last:
-        of_map, of_errors = (s[..., None] for s in (of_map, of_errors))
-    of_map, of_errors = (s[..., None, None] for s in (of_map, of_errors))
-    shape = spec.map_shape(jnp.broadcast_shapes(x.shape, y.shape))
-    cotangent = weights.map * (spec.ssim_weight * of_map)
-    leading = jnp.broadcast_shapes(shape, cotangent.shape)
-    grads = ssim_map_grad(x, y, jnp.broadcast_to(cotangent, leading))
     d = _difference(x, y, weights, spec)
-    error = weights.errors * of_errors / np.asarray(spec.data_range, d.dtype)
+    loss, terms = _loss_and_terms(x, y, d, weights, spec, maps)
+    # Behind the leading dimensions a scale has those of an image, of size 1.
+    own = jnp.expand_dims(_scales(weights, spec), range(-1 - spec.spatial_ndim, -1))
+    cotangent = weights.map * (spec.ssim_weight * own[..., 0])
+    shape = spec.map_shape(jnp.broadcast_shapes(x.shape, y.shape))
+    cotangent = jnp.broadcast_to(
+        cotangent, jnp.broadcast_shapes(shape, cotangent.shape)
+    )
+    grads = maps.ssim_map_grad(x, y, cotangent, _of_map(spec), wrt)
+    error = weights.errors * own[..., 1] / np.asarray(spec.data_range, d.dtype)
     error = error * (spec.l1_weight * jnp.sign(d) + 2 * spec.l2_weight * d)
     signs = [sign for sign, asked in zip((1, -1), wrt, strict=True) if asked]
     grads = [g + sign * error for g, sign in zip(grads, signs, strict=True)]
     return loss, terms, tuple(grads)
 
 
-def _scales(weights: LossWeights, spec: Spec, which: list[int]) -> Array:
+def _loss_and_terms(
+    x: Array, y: Array, d: Array, weights: LossWeights, spec: Spec, maps: Maps
+) -> tuple[Array, Array]:
+    similarity = maps.ssim_map(x, y, _of_map(spec))
+    dissimilarity = jnp.where(weights.map != 0, weights.map * (1 - similarity), 0)
+    counted = (weights.errors * xla.absolute(d), weights.errors * d * d, dissimilarity)
+    terms = jnp.stack([_over_pixels(a, spec) for a in counted], -1)
+    terms = terms * _scales(weights, spec)[..., np.array([1, 1, 0])]
+    rest = spec.with_summed(spec.summed - spec.least_summed(errors=True))
+    return xla.sum_terms_over_planes(terms, rest)
+
+
+def _of_map(spec: Spec) -> Spec:
+    """Of the map alone, whose gradients have nothing but their cotangent."""
+    return spec.plain().scaled(1.0).with_summed(0)
+
+
+def _scales(weights: LossWeights, spec: Spec) -> Array:
+    """[..., 2]: what multiplies the weighted sums of 1 - SSIM, and those of errors."""
     own = np.asarray([spec.scale, spec.error_scale], weights.scales.dtype)
-    return (weights.scales * own)[..., np.asarray(which)]
+    return weights.scales * own
 
 
 def _over_pixels(a: Array, spec: Spec) -> Array:
@@ -109,8 +114,7 @@ def _difference(x: Array, y: Array, weights: LossWeights, spec: Spec) -> Array:
     """d where it counts, and 0 elsewhere."""
     # Before they are subtracted: the derivative of what is infinite times 0 is not 0.
     x, y = (jnp.where(weights.errors != 0, a, 0) for a in (x, y))
-    d = (x - y) * np.asarray(1 / spec.data_range, x.dtype)
-    return xla._where_counted(d, spec)
+    return xla._where_counted(xla.difference(x, y, spec), spec)
 
 
 def _seen(x: Array, y: Array, weights: LossWeights, spec: Spec) -> tuple[Array, Array]:

@@ -24,9 +24,9 @@ from jax.typing import ArrayLike
 
 from jax_fused_ssim import halo, ops, xla
 from jax_fused_ssim.constant import constant
-from jax_fused_ssim.errors import difference, sum_of_last
+from jax_fused_ssim.errors import sum_of_last
 from jax_fused_ssim.integer import image_dtype, pixels
-from jax_fused_ssim.mean import Mean, Means
+from jax_fused_ssim.mean import Mean, Means, inner_product, means_of_terms
 from jax_fused_ssim.placement import placed_like
 from jax_fused_ssim.spec import RADIUS, Spec, compute_dtype
 from jax_fused_ssim.weighted import LossWeights, any_in_window, filled
@@ -123,14 +123,13 @@ def weighted_loss_mean(
       weighting: which windows count, and what they see.
 
     Returns:
-      As `mean.loss_mean`, with means that have a derivative. A mean of nothing is 0.
+      As `mean.loss_mean`. A mean of nothing is 0.
     """
     dtype = compute_dtype(image_dtype(x, y))
     is_mask, weights = weights.dtype == bool, weights.astype(dtype)
     if _has_op(weights, mean, weighting):
         spec = mean.spec if mean.errors else mean.spec.plain()
-        summed = 1 if mean.per_image else len(spec.plane_shape(x.shape))
-        spec = spec.with_scales(1.0, 1.0).with_summed(summed)
+        spec = spec.with_scales(1.0, 1.0).with_summed(mean.summed(x.shape))
         if not is_mask:
             weights = _relative(weights, mean)
         of_loss = _loss_weights(weights, x.shape, mean, weighting)
@@ -153,8 +152,7 @@ def _has_op(weights: Array, mean: Mean, weighting: Weighting) -> bool:
     """Whether one op can count the SSIM and the errors."""
     return (
         weighting != "normalized"
-        and not mean.cut
-        and not mean.mesh_axes
+        and mean.is_whole
         and len(_axes_of(weights, mean.spec)) == 2
     )
 
@@ -181,14 +179,10 @@ def _loss_weights(
         of_map = _window_means(weights, mean)
     whole = [p or not c for p, c in zip(spec.padding, spec.crop, strict=True)]
     counted = _covered(weights, whole, image, mean)
-    axes = _averaged(mean, weights.ndim)
-    copies = math.prod(image[i] for i in axes if weights.shape[i] == 1)
-
-    def scale(a: Array) -> Array:
-        total = sum_of_last(a, len(axes)) * jnp.asarray(copies, a.dtype)
-        return jnp.where(total == 0, 0, 1 / jnp.where(total == 0, 1, total))
-
-    scales = jnp.stack([scale(of_map), scale(counted)], -1)
+    map_total = _total(of_map, spec.map_shape(tuple(image)), mean)
+    error_total = _total(counted, spec.error_shape(tuple(image)), mean)
+    totals = jnp.stack([map_total, error_total], -1)
+    scales = jnp.where(totals == 0, 0, 1 / jnp.where(totals == 0, 1, totals))
     kept = weights.ndim - spec.spatial_ndim
     scales = jnp.expand_dims(scales, range(scales.ndim - 1, kept))
     return LossWeights(of_map, weights, scales)
@@ -200,13 +194,8 @@ def _loss_of_op(
 ) -> tuple[Array, Means]:
     """The loss with errors, or the mean of 1 - SSIM; and the means, which have no
     derivative here."""
-    return _with_means(*ops.weighted_loss_sum(x, y, weights, spec), errors)
-
-
-def _with_means(loss: Array, terms: Array, errors: bool) -> tuple[Array, Means]:
-    l1, l2, exact = (terms[..., i] for i in range(3))
-    # Rounding must not lead out of the bounds of SSIM.
-    means = Means(l1, l2, jnp.minimum(exact, 2))
+    loss, terms = ops.weighted_loss_sum(x, y, weights, spec)
+    means = means_of_terms(terms)
     return loss if errors else means.dissimilarity, means
 
 
@@ -220,17 +209,14 @@ def _loss_of_op_jvp(spec: Spec, errors: bool, primals: Any, tangents: Any) -> An
     else:
         loss, terms = ops.weighted_loss_sum(x, y, weights, spec)
         grads = ()
-    axes = tuple(range(-3 if loss.ndim else -x.ndim, 0))
-    products = [
-        jnp.sum(g.astype(loss.dtype) * t.astype(loss.dtype), axes)
-        for g, t in zip(grads, given, strict=True)
-    ]
+    means = means_of_terms(terms)
+    axes = range(-3 if loss.ndim else -x.ndim, 0)
+    tangent = jnp.zeros_like(loss) + inner_product(grads, given, axes, loss.dtype)
     # Zeros, of which `constant` makes an error where a cotangent comes back to them.
-    products += [0 * jnp.sum(t) for t in of_weights]
-    tangent = sum(products, jnp.zeros_like(loss))
+    tangent = sum((0 * jnp.sum(t) for t in of_weights), tangent)
     # Depends on the tangents, so that who differentiates a mean can be told.
-    of_means = Means(*[0 * tangent] * 3)
-    return _with_means(loss, terms, errors), (tangent, of_means)
+    of_means = Means(*[0 * tangent] * len(means))
+    return (loss if errors else means.dissimilarity, means), (tangent, of_means)
 
 
 def _map(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, Array]:
@@ -295,7 +281,7 @@ def _weighted_errors(
     spec = mean.spec
     whole = [p or not c for p, c in zip(spec.padding, spec.crop, strict=True)]
     # Before they are subtracted: the derivative of what is infinite times 0 is not 0.
-    d = difference(*(jnp.where(weights != 0, a, 0) for a in (x, y)), spec)
+    d = xla.difference(*(jnp.where(weights != 0, a, 0) for a in (x, y)), spec)
     for axis, uncropped in zip(spec.spatial_axes, whole, strict=True):
         if not uncropped and not _is_cut(axis, mean):
             d = _inner(d, axis)
@@ -304,17 +290,21 @@ def _weighted_errors(
     return l1, l2
 
 
+def _total(weights: Array, shape: Sequence[Any], mean: Mean) -> Array:
+    """The sum of weights over what a mean of values of this shape is over."""
+    axes = _averaged(mean, len(shape))
+    copies = math.prod(shape[i] for i in axes if weights.shape[i] == 1)
+    total = sum_of_last(weights, len(axes), mean.mesh_axes)
+    return total * jnp.asarray(copies, total.dtype)
+
+
 def _weighted_mean(values: Array, weights: Array, mean: Mean) -> Array:
     """sum(weights * values) / sum(weights), 0 for 0 / 0; values of weight 0 are
     ignored."""
-    ndim = 3 if mean.per_image else values.ndim
     values = jnp.where(weights != 0, values, 0)
+    ndim = len(_averaged(mean, values.ndim))
     total = sum_of_last(weights * values, ndim, mean.mesh_axes)
-    copies = math.prod(
-        values.shape[i] for i in range(-ndim, 0) if weights.shape[i] == 1
-    )
-    whole = sum_of_last(weights, ndim, mean.mesh_axes)
-    whole = whole * jnp.asarray(copies, whole.dtype)
+    whole = _total(weights, values.shape, mean)
     return jnp.where(whole == 0, 0, total / jnp.where(whole == 0, 1, whole))
 
 

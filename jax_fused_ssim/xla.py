@@ -176,6 +176,13 @@ def _where_counted(d: Array, spec: Spec) -> Array:
     return d if inside is None else jnp.where(inside, d, 0)
 
 
+def difference(x: Array, y: Array, spec: Spec) -> Array:
+    """d, in float32, or float64 for float64 images."""
+    dtype = compute_dtype(image_dtype(x, y))
+    x, y = (pixels(a, spec, dtype) for a in (x, y))
+    return (x - y) * np.asarray(1 / spec.data_range, dtype)
+
+
 def absolute(d: Array) -> Array:
     """|d|, with the derivative 0 where d is 0."""
     return jnp.where(d == 0, 0, jnp.abs(d))
@@ -208,6 +215,8 @@ def sum_over_planes(losses: Array, spec: Spec, map_shape: Sequence[Any]) -> Arra
       spec: static parameters; its `summed` is of these planes.
       map_shape: of the maps.
     """
+    if not spec.summed:
+        return losses
     axes = tuple(range(-spec.summed, 0))
     bound = 2 * abs(spec.ssim_weight * spec.scale)
     bound *= _terms_in(map_shape, spec.spatial_axes)
@@ -223,8 +232,6 @@ def sum_terms_over_planes(terms: Array, spec: Spec) -> tuple[Array, Array]:
 
 def _loss(dissimilarity: Array, spec: Spec) -> Array:
     sums = _scaled_sum(dissimilarity, spec) * spec.ssim_weight
-    if not spec.summed:
-        return sums
     return sum_over_planes(sums, spec, dissimilarity.shape)
 
 

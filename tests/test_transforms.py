@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from jax.test_util import check_grads
 from ops_table import OPS, every_op
 
-from jax_fused_ssim import fused_ssim, photometric_loss, xla
+from jax_fused_ssim import CUSTOM_CALL_TARGETS, fused_ssim, photometric_loss, xla
 from jax_fused_ssim.spec import Spec
 
 SHAPE = (2, 13, 14)  # of one image, channels first
@@ -38,9 +39,9 @@ def pair(*shape, dtype=np.float32):
     return tuple(jnp.asarray(images.noise(shape, seed), dtype) for seed in (1, 2))
 
 
-def of_pair(op, layout):
+def of_pair(op, layout, summed=0):
     """An op as a function of two images, with a cotangent that is not constant."""
-    spec = SPECS[layout]
+    spec = SPECS[layout].with_summed(summed)
 
     def function(x, y):
         shape = spec.map_shape(x.shape)
@@ -84,6 +85,18 @@ def test_jit(op, layout):
     function = of_pair(op, layout)
     x, y = pair(3, 13, 14, 2)
     assert_same(jax.jit(function)(x, y), function(x, y), 0)
+
+
+@every_op
+@every_spec
+@pytest.mark.parametrize("summed", [0, 1, 2])
+def test_in_parts(op, layout, summed):
+    """Of an exported program devices may share the images, by other ops for some."""
+    function = of_pair(op, layout, summed)
+    x, y = pair(3, 13, 14, 2)
+    checks = [export.DisabledSafetyCheck.custom_call(t) for t in CUSTOM_CALL_TARGETS]
+    shared = export.export(jax.jit(function), disabled_checks=checks)(x, y)
+    assert_same(shared.call(x, y), function(x, y))
 
 
 @every_op
