@@ -1,0 +1,256 @@
+// The kernel with gradients.
+
+#ifndef JAX_FUSED_SSIM_CPU_GRADIENT_H_
+#define JAX_FUSED_SSIM_CPU_GRADIENT_H_
+
+#include <cstdint>
+
+#include "common/formula.h"
+#include "common/measure.h"
+#include "cpu/batch.h"
+#include "cpu/centre.h"
+#include "cpu/convolve.h"
+#include "cpu/folded.h"
+#include "cpu/rows.h"
+#include "cpu/scratch.h"
+#include "cpu/sums.h"
+#include "cpu/work.h"
+
+namespace jax_fused_ssim::cpu {
+namespace JFS_ISA {
+namespace {
+
+// Gradients of the sums in one image or both, weighted or not, and the sums but for a
+// cotangent. Reads 2 images, writes 1 or 2, computes 4 + 3 or 4 + 4 windowed means a
+// pixel: stage 1 as in `value`, its derivative maps go through a second ring, stage 2
+// is 10 rows behind the input and finds its own pixels in the oldest rows of the
+// input's ring.
+template <typename E, int kGradients>
+struct Gradient {
+  using T = Compute<E>;
+  using V = Vec<T>;
+  using G = GradientOf<E>;
+  using Maps = DerivativeMaps<kGradients>;
+  static constexpr int kMaps = Maps::kCount;
+  static_assert(kMaps <= kMoments);  // they share the rows between the passes
+
+  const Work& work;
+  const int64_t channels = work.channels;
+  const int64_t first_col = work.cols.begin - kRadius;  // of stage 1
+  const int64_t out_n = (work.cols.end - work.cols.begin) * channels;
+  const int64_t mid_n = out_n + 2 * kRadius * channels;
+  const int64_t in_n = mid_n + 2 * kRadius * channels;
+  const Constants<T> c = constants<T>(work.parameters);
+  const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
+  const GradientFactors<T> factors =
+      gradient_factors<T>(work.parameters)
+          .times(T(work.weight_scale), T(work.error_weight_scale));
+  const Folded<T> folded{in_n, channels};
+  Arena<T> arena{work.scratch};
+  GradientScratch<T, kMaps> scratch{folded, work.weight_channels, arena};
+  const Between<T, kMoments> moments = {scratch.between};
+  const Between<T, kMaps> derivatives_between = {scratch.between};
+
+  // Elements of a row of stage 1 that are centres.
+  const Range inside_cols = elements_inside(work, work.centre_cols, first_col, mid_n);
+
+  void run() {
+    centres.repeat(work.channels, folded.elements(), scratch);
+    fold_mask(inside_cols, folded, scratch.s, scratch.inside);
+    // Those that this task sums.
+    const auto [begin, end] = inside_cols;
+    const int64_t own_begin = clamp(kRadius * channels, begin, end);
+    const int64_t own_end = clamp(kRadius * channels + out_n, own_begin, end);
+    fold_mask({own_begin, own_end}, folded, scratch.s, scratch.own);
+    if (work.errors) {
+      fold_mask(elements_inside(work, work.error_cols, first_col - kRadius, in_n),
+                folded, scratch.s, scratch.counted);
+    }
+
+    const Range in_rows = {work.rows.begin - 2 * kRadius, work.rows.end + 2 * kRadius};
+    const int64_t first = in_rows.begin - 2 * kSpare;
+    for (int64_t row = first; row - 2 * kRadius < work.rows.end; row += kBatch) {
+      load_batch<E>(work, row, in_rows, first_col - kRadius, in_n, c.tap_over_range,
+                    folded, scratch);
+      const int64_t centre = row - kRadius;
+      if (centre < work.rows.begin - kRadius - kSpare) continue;
+      derivative_rows(centre);
+      const int64_t pixel_row = centre - kRadius;
+      if (pixel_row >= work.rows.begin) gradient_rows(pixel_row);
+    }
+  }
+
+  // Stage 1.
+  void derivative_rows(int64_t centre) {
+    scratch.maps.next();
+    bool inside[kBatch];
+    for (int k = 0; k < kBatch; ++k) {
+      const int64_t row = centre + k;
+      inside[k] = is_in(work.centre_rows, row);
+      if (!inside[k]) {
+        clear_derivatives(k);
+      } else if (work.weight) {
+        const auto load_weights =
+            work.sums ? load_folded_weight<T> : load_folded_weight<E>;
+        load_weights(work, map_weights(work), row, first_col, mid_n, folded, scratch,
+                     scratch.weight.row(k), kLanes<T>);
+      }
+    }
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kImages, true>(scratch.images, column, folded.length, moments);
+      for (int k = 0; k < kBatch; ++k) {
+        if (!inside[k]) continue;
+        if (!work.weight) {
+          derivative_row<true, false>(centre, k, channel);
+        } else if (work.sums) {
+          derivative_row<true, true>(centre, k, channel);
+        } else {
+          derivative_row<false, true>(centre, k, channel);
+        }
+      }
+    }
+    for (int k = 0; k < kBatch; ++k) {
+      if (work.sums && inside[k] && is_in(work.rows, centre + k)) {
+        add_row(scratch.half.row(k), folded, work.sums);
+      }
+    }
+  }
+
+  void clear_derivatives(int row) {
+    T* const out = scratch.maps.row(0, row);
+    for (int64_t i = 0; i < folded.columns() * kMaps; ++i) {
+      store(out + i * kBatch * kLanes<T>, V{});
+    }
+  }
+
+  // One channel of a row of the batch that begins at `first_row`. A weight without sums
+  // is a cotangent, which hides nothing.
+  template <bool kSums, bool kWeighted>
+  void derivative_row(int64_t first_row, int row, int64_t channel) {
+    const int64_t column = channel * folded.pitch;
+    const Prefetch<E, kSums && kWeighted> next(work, first_row + row + kRadius + kBatch,
+                                               first_col - kRadius,
+                                               channel * folded.length);
+    const Centre<T>& centre = centres.of_means[channel];
+    constexpr int64_t kColumn = Ring<T, kMaps>::kColumn;
+    T* const out = scratch.maps.row(0, row) + column * kColumn;
+    T* const half = scratch.half.row(row) + column * kLanes<T>;
+    const T* const weight =
+        scratch.weight.row(row) + weight_column(work, column) * kLanes<T>;
+    const T* const inside = scratch.inside + column * kLanes<T>;
+    const T* const own = scratch.own + column * kLanes<T>;
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
+      Moments<V> m[kOutputs];
+      moments_at(moments, j, row, m);
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        next.part(j + i);
+        const int64_t at = (j + i) * kLanes<T>;
+        const Terms<V> t(m[i], centre, c);
+        V w = {};
+        if constexpr (kWeighted) w = load<V>(weight + at);
+        if constexpr (kSums) {
+          V v = t.half_dissimilarity(T(1));
+          if constexpr (kWeighted) v = weighed(w, v);
+          store(half + at, select(own + at, v));
+        }
+        V derivatives[kMaps];
+        Maps::at_pixel(m[i], t, T(1), derivatives);
+        for (int map = 0; map < kMaps; ++map) {
+          V v = derivatives[map];
+          if constexpr (kWeighted) v = kSums ? weighed(w, v) : v * w;
+          store(out + (j + i) * kColumn + map * kBatch * kLanes<T>,
+                select(inside + at, v));
+        }
+      });
+    }
+  }
+
+  // Stage 2.
+  void gradient_rows(int64_t pixel_row) {
+    const int rows = static_cast<int>(clamp(work.rows.end - pixel_row, 0, kBatch));
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kMaps, false>(scratch.maps, column, folded.length,
+                                derivatives_between);
+      for (int k = 0; k < rows; ++k) {
+        const int64_t part = channel * folded.length * kLanes<T>;
+        const G* out[kGradients];
+        for (int g = 0; g < kGradients; ++g) out[g] = place(g, pixel_row + k) + part;
+        const bool errors = work.errors && is_in(work.error_rows, pixel_row + k);
+        if (work.error_weight) {
+          errors ? gradient_row<true, true>(out, k, column)
+                 : gradient_row<false, true>(out, k, column);
+        } else {
+          errors ? gradient_row<true, false>(out, k, column)
+                 : gradient_row<false, false>(out, k, column);
+        }
+      }
+    }
+    for (int k = 0; k < rows; ++k) {
+      for (int g = 0; g < kGradients; ++g) {
+        put_row(scratch.grad[g].row(k), place(g, pixel_row + k));
+      }
+    }
+  }
+
+  // Fetches into the cache what is to be overwritten at `out`.
+  template <bool kErrors, bool kWeights>
+  void gradient_row(const G* const (&out)[kGradients], int row, int64_t column) {
+    const RingRows<T, kImages> images(scratch.images);
+    const RingRows<T, 1> weights(scratch.error_weight);
+    const int64_t weights_at = weight_column(work, column);
+    T* grad[kGradients];
+    for (int g = 0; g < kGradients; ++g) {
+      grad[g] = scratch.grad[g].row(row) + column * kLanes<T>;
+    }
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
+      V v[kMaps][kOutputs];
+      unroll<kMaps>([&](auto map) __attribute__((always_inline)) {
+        horizontal<Maps::window(map)>(derivatives_between, j, map, row, v[map]);
+      });
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        // The pixel is 10 to the right in the input's rows, maybe some lanes on.
+        int64_t pixel = j + i + 2 * kRadius, lane = 0;
+        for (; pixel >= folded.length; pixel -= folded.length) ++lane;
+        const V s = load<V>(images.at(column + pixel, 0, row) + lane);
+        const V d = load<V>(images.at(column + pixel, 1, row) + lane);
+        V counted = d, weight = {};
+        if constexpr (kErrors) {
+          const T* const mask = scratch.counted + (column + pixel) * kLanes<T> + lane;
+          if constexpr (kWeights) {
+            weight =
+                select(mask, load<V>(weights.at(weights_at + pixel, 0, row) + lane));
+            counted = where_not_zero(weight, d);
+          } else {
+            counted = select(mask, d);
+          }
+        }
+        const int64_t at = (j + i) * kLanes<T>;
+        V means[kMaps], gradients[kGradients];
+        for (int map = 0; map < kMaps; ++map) means[map] = v[map][i];
+        Maps::template gradients<kErrors, kWeights>(means, s, d, counted, weight,
+                                                    factors, gradients);
+        for (int g = 0; g < kGradients; ++g) {
+          __builtin_prefetch(out[g] + at, 1);
+          store(grad[g] + at, gradients[g]);
+        }
+      });
+    }
+  }
+
+  G* place(int gradient, int64_t row) const {
+    return pixel_at<G>(work, work.grad[gradient], row, work.cols.begin, work.width);
+  }
+
+  void put_row(const T* row, G* out) {
+    unfold(row, folded, scratch.d);
+    store_gradient(work, scratch.d, out_n, reinterpret_cast<G*>(scratch.room), out);
+  }
+};
+
+}  // namespace
+}  // namespace JFS_ISA
+}  // namespace jax_fused_ssim::cpu
+
+#endif  // JAX_FUSED_SSIM_CPU_GRADIENT_H_

@@ -1,0 +1,118 @@
+// The kernel without gradients.
+
+#ifndef JAX_FUSED_SSIM_CPU_VALUE_H_
+#define JAX_FUSED_SSIM_CPU_VALUE_H_
+
+#include <cstdint>
+
+#include "common/formula.h"
+#include "common/measure.h"
+#include "cpu/batch.h"
+#include "cpu/centre.h"
+#include "cpu/convolve.h"
+#include "cpu/folded.h"
+#include "cpu/rows.h"
+#include "cpu/scratch.h"
+#include "cpu/sums.h"
+#include "cpu/work.h"
+
+namespace jax_fused_ssim::cpu {
+namespace JFS_ISA {
+namespace {
+
+// The value: sums, with errors or without, weighted or not, map or both. Reads 2
+// images, computes 4 windowed means a pixel.
+template <typename E>
+struct Value {
+  using T = Compute<E>;
+  using V = Vec<T>;
+
+  const Work& work;
+  const int64_t first_col = work.cols.begin - kRadius;
+  const int64_t out_n = (work.cols.end - work.cols.begin) * work.channels;
+  const int64_t in_n = out_n + 2 * kRadius * work.channels;
+  const Constants<T> c = constants<T>(work.parameters);
+  const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
+  const Folded<T> folded{in_n, work.channels};
+  Arena<T> arena{work.scratch};
+  Scratch<T> scratch{folded, work.weight_channels, arena};
+  const Between<T, kMoments> between = {scratch.between};
+
+  void run() {
+    centres.repeat(work.channels, folded.elements(), scratch);
+    fold_mask(elements_inside(work, work.centre_cols, work.cols.begin, out_n), folded,
+              scratch.s, scratch.own);
+    if (work.errors) {
+      fold_mask(elements_inside(work, work.error_cols, first_col, in_n), folded,
+                scratch.s, scratch.counted);
+    }
+    const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
+    const int64_t first = in_rows.begin - kSpare;
+    for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
+      load_batch<E>(work, row, in_rows, first_col, in_n, c.tap_over_range, folded,
+                    scratch);
+      const int64_t centre = row - kRadius;
+      if (centre >= work.rows.begin) map_rows(centre);
+    }
+  }
+
+  void map_rows(int64_t centre) {
+    const int rows = static_cast<int>(clamp(work.rows.end - centre, 0, kBatch));
+    for (int k = 0; work.weight && k < rows; ++k) {
+      if (!is_in(work.centre_rows, centre + k)) continue;
+      load_folded_weight<T>(work, map_weights(work), centre + k, work.cols.begin, out_n,
+                            folded, scratch, scratch.weight.row(k), kLanes<T>);
+    }
+    for (int64_t channel = 0; channel < work.channels; ++channel) {
+      const int64_t column = channel * folded.pitch;
+      vertical<T, kImages, true>(scratch.images, column, folded.length, between);
+      for (int k = 0; k < rows; ++k) {
+        if (!is_in(work.centre_rows, centre + k)) continue;
+        if (work.weight) {
+          map_row<true>(centre, k, channel);
+        } else {
+          map_row<false>(centre, k, channel);
+        }
+      }
+    }
+    for (int k = 0; k < rows; ++k) {
+      if (!is_in(work.centre_rows, centre + k)) continue;
+      if (work.sums) add_row(scratch.half.row(k), folded, work.sums);
+      if (work.map) {
+        unfold(scratch.half.row(k), folded, scratch.s);
+        store_map(work, centre + k, scratch.s, out_n,
+                  reinterpret_cast<E*>(scratch.room));
+      }
+    }
+  }
+
+  // One channel of a row of the batch that begins at `first_row`.
+  template <bool kWeighted>
+  void map_row(int64_t first_row, int row, int64_t channel) {
+    const int64_t column = channel * folded.pitch;
+    const Prefetch<E, kWeighted> next(work, first_row + row + kRadius + kBatch,
+                                      first_col, channel * folded.length);
+    const Centre<T>& centre = centres.of_means[channel];
+    T* const half = scratch.half.row(row) + column * kLanes<T>;
+    const T* const own = scratch.own + column * kLanes<T>;
+    const T* const weight =
+        scratch.weight.row(row) + weight_column(work, column) * kLanes<T>;
+    for (int64_t j = 0; j < folded.length; j += kOutputs) {
+      Moments<V> m[kOutputs];
+      moments_at(between, j, row, m);
+      unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
+        next.part(j + i);
+        const int64_t at = (j + i) * kLanes<T>;
+        V v = Terms<V>(m[i], centre, c).half_dissimilarity(T(1));
+        if constexpr (kWeighted) v = weighed(load<V>(weight + at), v);
+        store(half + at, select(own + at, v));
+      });
+    }
+  }
+};
+
+}  // namespace
+}  // namespace JFS_ISA
+}  // namespace jax_fused_ssim::cpu
+
+#endif  // JAX_FUSED_SSIM_CPU_VALUE_H_
