@@ -3,6 +3,8 @@
 #ifndef JAX_FUSED_SSIM_COMMON_INTEGER_H_
 #define JAX_FUSED_SSIM_COMMON_INTEGER_H_
 
+#include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "common/host_device.h"
@@ -24,14 +26,17 @@ template <typename T>
 IntegerScale<T> integer_scale(Pixels pixels, double data_range) {
   if (pixels == Pixels::kOwn) return {};
   const int bits = pixels == Pixels::kU8 ? 8 : 16;
-  const double exact = data_range / ((1 << bits) - 1);
-  // As many bits of a double as are too many: Veltkamp's splitting, without overflow as
-  // data ranges are bounded.
+  const double most = (1 << bits) - 1;
+  // The quotient without as many bits of a double as are too many. Its product with
+  // `most` is exact, and the difference too, as the two are near each other.
   const int dropped =
       std::numeric_limits<double>::digits - (std::numeric_limits<T>::digits - bits);
-  const double shifted = exact * (static_cast<double>(1ull << dropped) + 1);
-  const double high = shifted - (shifted - exact);
-  return {static_cast<T>(high), static_cast<T>(exact - high)};
+  double high = data_range / most;
+  std::uint64_t pattern;
+  std::memcpy(&pattern, &high, sizeof pattern);
+  pattern &= ~std::uint64_t{0} << dropped;
+  std::memcpy(&high, &pattern, sizeof high);
+  return {static_cast<T>(high), static_cast<T>((data_range - high * most) / most)};
 }
 
 // V is a float, a double or a vector of either, with the value of an integer.

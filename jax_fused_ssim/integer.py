@@ -47,8 +47,9 @@ def _scale(
     bits: int, data_range: float, dtype: np.dtype[Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two parts of the scale, the first of which is exact times any integer."""
-    exact = data_range / (2**bits - 1)
+    most = 2**bits - 1
     dropped = 53 - (int(np.finfo(dtype).nmant) + 1 - bits)
-    shifted = exact * (2.0**dropped + 1)
-    high = shifted - (shifted - exact)
-    return np.asarray(high, dtype), np.asarray(exact - high, dtype)
+    pattern = np.float64(data_range / most).view(np.uint64)
+    high = float((pattern & ~np.uint64(2**dropped - 1)).view(np.float64))
+    low = (data_range - high * most) / most
+    return np.asarray(high, dtype), np.asarray(low, dtype)

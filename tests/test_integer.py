@@ -28,8 +28,8 @@ def integers(dtype, layout="NCHW", seed=0):
 
 
 def floats(a, dtype="float32"):
-    """Correctly rounded."""
-    return (a.astype(np.longdouble) / MOST[a.dtype.name]).astype(dtype)
+    """Correctly rounded, as the type holds every integer."""
+    return a.astype(dtype) / np.asarray(MOST[a.dtype.name], dtype)
 
 
 def predictions(layout):
@@ -41,9 +41,10 @@ def predictions(layout):
 @every_implementation
 @every_integer
 @every_layout
-def test_the_same_bits_as_floats(dtype, layout, implementation):
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_the_same_bits_as_floats(dtype, layout, kind, implementation):
     """Value, terms and gradient; plain JAX divides by what is no power of two."""
-    target, x = integers(dtype, layout), predictions(layout)
+    target, x = integers(dtype, layout), predictions(layout).astype(kind)
     loss = functools.partial(
         photometric_loss,
         l2_weight=0.3,
@@ -51,16 +52,16 @@ def test_the_same_bits_as_floats(dtype, layout, implementation):
         implementation=implementation,
         return_terms=True,
     )
-    of_integers, of_floats = (
-        jax.value_and_grad(loss, has_aux=True)(x, y) for y in (target, floats(target))
-    )
-    for a, b in zip(
-        jax.tree.leaves(of_integers), jax.tree.leaves(of_floats), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
-    swapped = jax.value_and_grad(lambda x: loss(target, x), has_aux=True)(x)
-    for a, b in zip(jax.tree.leaves(swapped), jax.tree.leaves(of_floats), strict=True):
-        np.testing.assert_array_equal(a, b)
+    with jax.enable_x64(kind == "float64"):
+        of_integers, of_floats = (
+            jax.value_and_grad(loss, has_aux=True)(x, y)
+            for y in (target, floats(target, kind))
+        )
+        swapped = jax.value_and_grad(lambda x: loss(target, x), has_aux=True)(x)
+    for found in (of_integers, swapped):
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(of_floats), strict=True):
+            assert a.dtype == kind
+            np.testing.assert_array_equal(a, b)
 
 
 @every_implementation
