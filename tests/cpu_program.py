@@ -1,14 +1,15 @@
 """Run by test_native.py in a process of its own, set up by environment variables.
 
-Prints one JSON object: the CPU instruction set in use, a digest of what the CPU kernels
-compute, and by op their largest difference from plain JAX in float64, as a fraction of
-what is allowed.
+Without an argument it prints a digest of what the CPU kernels compute; with `exact
+FILE` it writes what plain JAX does in float64; with `compare FILE` it prints one JSON
+object: the CPU instruction set in use, and by op the largest difference from that file,
+as a fraction of what is allowed.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import json
+import sys
 
 import images
 import jax
@@ -33,33 +34,50 @@ def error(found, exact, wide):
     return float((np.abs(found - exact) / allowed).max())
 
 
-def main():
-    jax.config.update("jax_enable_x64", True)
-    digest = hashlib.sha256()
-    ops = {name: op for name, op in OPS.items() if op.wrt in (None, BOTH)}
-    errors = dict.fromkeys(ops, 0.0)
+def results(implementation):
+    """(dtype, op, one of its results) of every case."""
     for shape, dtype in itertools.product(SHAPES, DTYPES):
         arrays = [jnp.asarray(images.noise(shape, s), dtype) for s in (1, 2, 3)]
-        last = len(shape) == 4
-        double = [a.astype("float64") for a in arrays]
-        wide = 1e-13 if dtype == "float64" else 4e-6
-        for name, op in ops.items():
-            spec = Spec(channels_last=last, l1_weight=0.8, l2_weight=0.1)
-            fused = op(*arrays, dataclasses.replace(spec, implementation="fused"))
-            exact = op(*double, dataclasses.replace(spec, implementation="xla"))
-            for a, b in zip(fused, exact, strict=True):
-                digest.update(a.tobytes())
-                errors[name] = max(errors[name], error(a, b, wide))
-    print(
-        json.dumps(
-            {
-                "instruction_set": build_info()["cpu_instruction_set"],
-                "digest": digest.hexdigest(),
-                "errors": errors,
-            }
+        if implementation == "xla":
+            arrays = [a.astype("float64") for a in arrays]
+        spec = Spec(
+            channels_last=len(shape) == 4,
+            l1_weight=0.8,
+            l2_weight=0.1,
+            implementation=implementation,
         )
-    )
+        for name, op in OPS.items():
+            if op.wrt in (None, BOTH):
+                for result in op(*arrays, spec):
+                    yield dtype, name, np.asarray(result)
+
+
+def compare(exact):
+    """The largest error of each op; `exact` holds results in the order of `results`."""
+    errors = {}
+    for (dtype, op, a), b in zip(results("fused"), exact, strict=True):
+        wide = 1e-13 if dtype == "float64" else 4e-6
+        # Unlike max, it keeps NaN.
+        errors[op] = float(np.maximum(errors.get(op, 0.0), error(a, b, wide)))
+    return errors
+
+
+def main(command="digest", file=None):
+    jax.config.update("jax_enable_x64", True)
+    if command == "exact":
+        np.savez(file, *(exact for _, _, exact in results("xla")))
+        return
+    if command == "compare":
+        with np.load(file) as exact:
+            errors = compare([exact[name] for name in exact.files])
+        found = build_info()["cpu_instruction_set"]
+        print(json.dumps({"instruction_set": found, "errors": errors}))
+        return
+    digest = hashlib.sha256()
+    for _, _, result in results("fused"):
+        digest.update(result.tobytes())
+    print(digest.hexdigest())
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

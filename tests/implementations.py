@@ -45,20 +45,21 @@ def _axis(mark):
     return names, plain
 
 
-def implementations(function=None, *, slow=True):
+def implementations(function=None, *, slow=True, kernels=itertools.product):
     """Parametrises a test by `implementation`, and by the marks below this one.
 
-    `slow`: whether `make test-fast` leaves plain JAX out.
+    `slow`: whether `make test-fast` leaves plain JAX out. `kernels`: what gives the
+    combinations of the kernels.
     """
     if function is None:
-        return lambda function: implementations(function, slow=slow)
+        return lambda function: implementations(function, slow=slow, kernels=kernels)
     marks = getattr(function, "pytestmark", [])
     axes = [_axis(m) for m in marks if m.name == "parametrize"]
     function.pytestmark = [m for m in marks if m.name != "parametrize"]
     names = [name for names, _ in axes for name in names]
     parameters = [values for _, values in axes]
     cases = [
-        *((case, "fused", ()) for case in itertools.product(*parameters)),
+        *((case, "fused", ()) for case in kernels(*parameters)),
         *((case, "xla", [pytest.mark.slow] * slow) for case in in_pairs(*parameters)),
     ]
     combined = []

@@ -45,7 +45,11 @@ def _windowed_mean(a):
     for axis in (-2, -1):
         size = a.shape[axis] - 2 * RADIUS
         lines = np.moveaxis(a, axis, 0)
-        total = sum(w * lines[k : k + size] for k, w in enumerate(window()))
+        half = window()[: RADIUS + 1]  # the other one has the same weights
+        total = half[RADIUS] * lines[RADIUS : RADIUS + size]
+        for k in range(RADIUS):
+            mirrored = 2 * RADIUS - k
+            total += half[k] * (lines[k : k + size] + lines[mirrored : mirrored + size])
         a = np.moveaxis(total, 0, axis)
     return a
 

@@ -5,6 +5,7 @@ before the rounding of the result to its dtype.
 """
 
 import functools
+import itertools
 
 import images
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from implementations import in_pairs
 from ops_table import OPS, loss_weights
 from reference import relative
 
@@ -24,25 +26,26 @@ CROPS = {"same": (True, True), "valid": (True, False), "rows": (True, True)}
 WEIGHTS = (0.3, 0.6, -0.5)  # in the gradients: of 1 - SSIM, |d| and d^2
 
 slow = pytest.mark.slow
-layouts = pytest.mark.parametrize("channels_last", [False, True])
-paddings = pytest.mark.parametrize("padding", PADDINGS)
+LAYOUTS = [False, True]
 
 
-def pairs(*names):
-    """Parameters: these pairs, and the large one, which has more than one tile of a
-    kernel and takes the reference seconds. Plain JAX has no tiles."""
+def every_case(names, **axes):
+    """Parameters: the kernels with these pairs and axes in every combination, plain JAX
+    with any two of them; and the large pair, which has more than one tile of a kernel
+    and takes the reference seconds, with the kernels."""
+    small = [name for name in names if name != images.LARGE]
+    axes = {axis: list(values) for axis, values in axes.items()}
     cases = [
-        (name, implementation)
-        for name in names
-        for implementation in ("fused", "xla")
-        if name != images.LARGE
+        *((*case, "fused", ()) for case in itertools.product(small, *axes.values())),
+        *((*case, "xla", slow) for case in in_pairs(small, *axes.values())),
+        *(
+            (*case, "fused", slow)
+            for case in itertools.product([images.LARGE], *axes.values())
+        ),
     ]
     return pytest.mark.parametrize(
-        ("name", "implementation"),
-        [
-            *(pytest.param(*c, marks=slow) if c[1] == "xla" else c for c in cases),
-            pytest.param(images.LARGE, "fused", marks=slow),
-        ],
+        ("name", *axes, "implementation"),
+        [pytest.param(*case, marks=marks) for *case, marks in cases],
     )
 
 
@@ -120,7 +123,7 @@ def expected_of_pair(name, padding, dtype):
     return x, y, Expected(x, y, CROPS[padding], padding=PADDINGS[padding])
 
 
-def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
+def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0, compiled=None):
     """Runs every op and compares."""
     last = spec.channels_last
     arrays = [
@@ -132,7 +135,7 @@ def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
 
     count, error_count = expected.map.size, expected.errors[0].size
     scaled = spec.with_scales(1 / count, 1 / error_count).with_weights(*WEIGHTS)
-    for name, results in _every_op(*arrays, scaled).items():
+    for name, results in (compiled or _quickly)(*arrays, scaled).items():
         op = OPS[name]
         # On a GPU an error is known to half of a quantum of 2^-22 data ranges.
         quantum = 2**-23 if jax.default_backend() == "gpu" and op.errors else 0
@@ -158,7 +161,6 @@ def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0):
             assert relative(planes(found), exact, rounding) < gradient, name
 
 
-@functools.partial(jax.jit, static_argnums=3)
 def _every_op(x, y, cotangent, spec):
     plain = spec.plain()  # a cotangent is the only weight beside it
     return {
@@ -167,9 +169,16 @@ def _every_op(x, y, cotangent, spec):
     }
 
 
-@pairs(*images.pairs())
-@layouts
-@pytest.mark.parametrize("padding", ["same", "valid"])
+_quickly = jax.jit(_every_op, static_argnums=3)
+# How plain JAX rounds depends on the optimisation.
+_as_users_compile = jax.jit(
+    _every_op,
+    static_argnums=3,
+    compiler_options={"xla_backend_optimization_level": 3},
+)
+
+
+@every_case(images.pairs(), channels_last=LAYOUTS, padding=["same", "valid"])
 def test_float32(name, padding, channels_last, implementation):
     _, gradient, map_ = images.pairs()[name]
     x, y, expected = expected_of_pair(name, padding, np.float32)
@@ -179,12 +188,23 @@ def test_float32(name, padding, channels_last, implementation):
         channels_last=channels_last,
         implementation=implementation,
     )
-    check(x, y, expected, spec, mean=MEAN_TOLERANCE, map_=map_, gradient=gradient)
+    check(
+        x,
+        y,
+        expected,
+        spec,
+        mean=MEAN_TOLERANCE,
+        map_=map_,
+        gradient=gradient,
+        compiled=_as_users_compile,
+    )
 
 
-@pairs("noise", "flat and dark", "photograph and blur")
-@layouts
-@paddings
+@every_case(
+    ["noise", "flat and dark", "photograph and blur"],
+    channels_last=LAYOUTS,
+    padding=PADDINGS,
+)
 def test_float64(name, padding, channels_last, implementation):
     x, y, expected = expected_of_pair(name, padding, np.float64)
     spec = Spec(
@@ -197,9 +217,11 @@ def test_float64(name, padding, channels_last, implementation):
         check(x, y, expected, spec, mean=1e-13, map_=1e-12, gradient=1e-11)
 
 
-@pairs("noise", "photograph and blur")
-@layouts
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@every_case(
+    ["noise", "photograph and blur"],
+    channels_last=LAYOUTS,
+    dtype=[jnp.float16, jnp.bfloat16],
+)
 def test_half_precision(name, dtype, channels_last, implementation):
     _, gradient, map_ = images.pairs()[name]
     # The reference sees what the kernel sees: the rounded pixels.

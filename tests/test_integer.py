@@ -59,7 +59,9 @@ def test_the_same_bits_as_floats(dtype, layout, kind, implementation):
         )
         swapped = jax.value_and_grad(lambda x: loss(target, x), has_aux=True)(x)
     for found in (of_integers, swapped):
-        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(of_floats), strict=True):
+        for a, b in zip(
+            jax.tree.leaves(found), jax.tree.leaves(of_floats), strict=True
+        ):
             assert a.dtype == kind
             np.testing.assert_array_equal(a, b)
 

@@ -159,25 +159,31 @@ def test_no_kernel_says_why(old_driver, monkeypatch):
     assert "CPUs only" in native.why_no_kernel()
 
 
-def cpu_program(**env):
-    """Results of the CPU kernels under environment variables."""
-    return json.loads(run([PROGRAM], **env))
-
-
 @pytest.mark.slow
 def test_number_of_threads_does_not_matter():
-    one, three = (cpu_program(NPROC=n) for n in ("1", "3"))
+    one, three = (run([PROGRAM], NPROC=n) for n in ("1", "3"))
     assert one == three
+
+
+@pytest.fixture(scope="module")
+def exact(once):
+    def write(folder):
+        file = folder / "exact.npz"
+        run([PROGRAM, "exact", file])
+        return str(file)
+
+    return once("exact", write)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["baseline", "avx2", "avx512"])
-def test_every_cpu_instruction_set(name):
+def test_every_cpu_instruction_set(name, exact):
     order = ["baseline", "avx2", "avx512"]
     if order.index(name) > order.index(build_info()["cpu_instruction_set"]):
         pytest.skip("this CPU lacks it, or --kernel another")
-    found = cpu_program(JAX_FUSED_SSIM_CPU=name)
+    found = json.loads(run([PROGRAM, "compare", exact], JAX_FUSED_SSIM_CPU=name))
     assert found["instruction_set"] == name
+    assert found["errors"]
     assert {op: e for op, e in found["errors"].items() if not e < 1} == {}
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from implementations import implementations
+from implementations import implementations, in_pairs
 from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -92,16 +92,9 @@ USES = {
     "remat": rematerialised,
     "scan": scanned,
 }
-every_dtype = pytest.mark.parametrize(
-    ("dtype", "x64"),
-    [
-        ("float16", False),
-        ("bfloat16", True),
-        ("float32", False),
-        ("float64", True),
-    ],
-)
-every_reduction = pytest.mark.parametrize("reduction", ["mean", "per_image", "none"])
+X64 = {"float16": False, "bfloat16": True, "float32": False, "float64": True}
+every_dtype = pytest.mark.parametrize(("dtype", "x64"), X64.items())
+REDUCTIONS = ["mean", "per_image", "none"]
 FUNCTIONS = {
     "mean": fused_ssim,
     "per_image": functools.partial(fused_ssim, reduction="per_image"),
@@ -117,7 +110,7 @@ def pair(dtype):
     return tuple(jnp.asarray(images.noise(SHAPE, seed), dtype) for seed in (1, 2))
 
 
-@implementations(slow=False)
+@implementations(slow=False, kernels=in_pairs)
 @every_dtype
 @pytest.mark.parametrize(
     "name",
@@ -150,9 +143,11 @@ def test_terms_and_metrics(dtype, x64):
         np.testing.assert_array_equal(f, e)
 
 
-@every_dtype
-@every_reduction
-def test_sharded_programs_are_those_of_standard_promotion(reduction, dtype, x64):
+@pytest.mark.parametrize(
+    ("dtype", "reduction", "use"),
+    in_pairs(list(X64), REDUCTIONS, [gradients, of_square, forward_over_reverse]),
+)
+def test_sharded_programs_are_those_of_standard_promotion(dtype, reduction, use):
     cut = P(None, None, "a", "b")
     function = jax.shard_map(
         functools.partial(
@@ -164,16 +159,15 @@ def test_sharded_programs_are_those_of_standard_promotion(reduction, dtype, x64)
         out_specs=cut if reduction == "none" else P(),
     )
 
-    def lowered(use):
+    def lowered():
         image = jax.ShapeDtypeStruct((2, 3, 48, 32), dtype)
         traced = jax.jit(use(function)).trace(image, image)
         return traced.lower(lowering_platforms=("cpu",)).as_text()
 
-    with jax.enable_x64(x64):
-        for use in (gradients, of_square, forward_over_reverse):
-            expected = lowered(use)
-            with strict():
-                assert lowered(use) == expected
+    with jax.enable_x64(X64[dtype]):
+        expected = lowered()
+        with strict():
+            assert lowered() == expected
 
 
 @every_dtype
