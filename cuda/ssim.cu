@@ -182,14 +182,4 @@ cudaError_t run(cudaStream_t stream, const Call& call) {
                                    : launch_finish<float>(stream, device, call);
 }
 
-int driver_version() {
-  int version = 0;
-  return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
-}
-
-int runtime_version() {
-  int version = 0;
-  return cudaRuntimeGetVersion(&version) == cudaSuccess ? version : 0;
-}
-
 }  // namespace jax_fused_ssim::cuda

@@ -13,11 +13,6 @@ namespace jax_fused_ssim::cuda {
 // allocates nothing, synchronises with nothing, and returns the first launch error.
 cudaError_t run(cudaStream_t stream, const Call& call);
 
-// Driver and runtime versions as 1000 * major + 10 * minor; the driver's is 0 where
-// there is none.
-int driver_version();
-int runtime_version();
-
 }  // namespace jax_fused_ssim::cuda
 
 #endif  // JAX_FUSED_SSIM_CUDA_SSIM_H_

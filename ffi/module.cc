@@ -2,8 +2,6 @@
 
 #include <nanobind/nanobind.h>
 
-#include <utility>
-
 #include "common/parameters.h"
 #include "common/plane_sum.h"
 #include "cpu/ssim.h"
@@ -11,7 +9,7 @@
 #include "ffi/targets.h"
 #include "xla/ffi/api/c_api.h"
 #ifdef JAX_FUSED_SSIM_HAS_CUDA
-#include "cuda/ssim.h"
+#include "cuda/machine.h"
 #else
 #define JAX_FUSED_SSIM_CUDA_ARCHITECTURES ""
 #endif
@@ -40,12 +38,23 @@ nb::dict registrations() {
 }
 
 // (driver, runtime) as 1000 * major + 10 * minor, 0 where there is none.
-std::pair<int, int> cuda_versions() {
+nb::tuple cuda_versions() {
 #ifdef JAX_FUSED_SSIM_HAS_CUDA
-  return {cuda::driver_version(), cuda::runtime_version()};
+  return nb::make_tuple(cuda::driver_version(), cuda::runtime_version());
 #else
-  return {0, 0};
+  return nb::make_tuple(0, 0);
 #endif
+}
+
+// (major, minor) of every GPU; none where the build has no kernels for any.
+nb::tuple compute_capabilities() {
+  nb::list found;
+#ifdef JAX_FUSED_SSIM_HAS_CUDA
+  for (const int capability : cuda::compute_capabilities()) {
+    found.append(nb::make_tuple(capability / 10, capability % 10));
+  }
+#endif
+  return nb::tuple(found);
 }
 
 nb::tuple target_names() {
@@ -80,9 +89,7 @@ NB_MODULE(_native, m) {
   m.def("registrations", &registrations);
   m.def("ffi_version",
         [] { return nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR); });
-  m.def("cuda_versions", [] {
-    const auto [driver, runtime] = cuda_versions();
-    return nb::make_tuple(driver, runtime);
-  });
+  m.def("cuda_versions", &cuda_versions);
+  m.def("compute_capabilities", &compute_capabilities);
   m.def("cpu_instruction_set", &cpu::instruction_set);
 }

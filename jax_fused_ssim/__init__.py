@@ -1,8 +1,9 @@
 """Fused SSIM, forward and backward, for JAX on CPUs and NVIDIA GPUs."""
 
 from jax_fused_ssim import sharded
+from jax_fused_ssim.info import build_info
 from jax_fused_ssim.metrics import ImageMetrics, image_metrics
-from jax_fused_ssim.native import CUSTOM_CALL_TARGETS, build_info
+from jax_fused_ssim.native import CUSTOM_CALL_TARGETS
 from jax_fused_ssim.photometric import PhotometricTerms, photometric_loss
 from jax_fused_ssim.ssim import fused_ssim
 

@@ -12,7 +12,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 from jax.interpreters.mlir import ir
 
-from jax_fused_ssim import native
+from jax_fused_ssim import cuda, native
+from jax_fused_ssim.info import why_no_kernel
 from jax_fused_ssim.spec import Spec
 
 
@@ -54,7 +55,7 @@ def register_lowerings(
         if spec.implementation == "fused":
             raise NotImplementedError(
                 'implementation="fused" needs a kernel, and there is none for '
-                f"{', '.join(_platforms(ctx))}: {native.why_no_kernel()} Use "
+                f"{', '.join(_platforms(ctx))}: {why_no_kernel()} Use "
                 "implementation=None to fall back to plain JAX."
             )
         return plain_rule(ctx, *args, spec=spec, **kw)
@@ -71,7 +72,7 @@ def register_lowerings(
         ) -> Any:
             if spec.implementation == "xla":
                 return plain_rule(ctx, *args, spec=spec, **kw)
-            if not native.usable(platform):
+            if platform == "cuda" and not cuda.usable():
                 return elsewhere(ctx, *args, spec=spec, **kw)
             if in_parts and (
                 (in_parts.needed(spec) and _may_be_partitioned(ctx))

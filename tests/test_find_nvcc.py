@@ -37,7 +37,7 @@ def make_nvcc(root, name="nvcc"):
 @pytest.fixture
 def driver(find_nvcc, monkeypatch):
     # Any library that can be loaded; the first one cannot.
-    drivers = (*find_nvcc.DRIVERS, native._native.__file__)
+    drivers = (*find_nvcc.DRIVERS, native.extension.__file__)
     monkeypatch.setattr(find_nvcc, "DRIVERS", drivers)
 
 
