@@ -171,7 +171,8 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
   using T = Compute<E>;
   using V = Vec<T>;
   const bool inside = row >= 0 && row < work.height;
-  const auto [begin, end] = elements_inside(work, {0, inside ? work.width : 0}, col, n);
+  const Range cols = elements_inside(work, {0, inside ? work.width : 0}, col, n);
+  const int64_t begin = cols.begin, end = cols.end;  // a lambda captures no binding
   auto put = [&](V x, V y, int64_t i) {
     const auto v = sum_difference<kOneCentre>(x, y, load<V>(centre_x + i),
                                               load<V>(centre_y + i), tap_over_range);
