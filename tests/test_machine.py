@@ -14,8 +14,8 @@ HAS_CUDA = "cuda" in build_info()["platforms"]
 
 
 def clear():
-    cuda.why_not.cache_clear()
-    cuda._warn_once.cache_clear()
+    for cached in (cuda.why_not, cuda._several_plugins, cuda._warn_once):
+        cached.cache_clear()
 
 
 @pytest.fixture
