@@ -25,8 +25,8 @@ def runs_on(architecture: str, capability: tuple[int, int]) -> bool:
     """Whether a GPU of a compute capability runs what was compiled for an architecture.
 
     Args:
-      architecture: "90-real" is machine code, "90-virtual" PTX, "90" both. A letter
-        behind the number keeps it from other GPUs.
+      architecture: "90-real" is machine code, "90-virtual" PTX, "90" both; "90a" is
+        for this compute capability alone, "120f" for those of its family.
       capability: (major, minor).
     """
     parts = re.fullmatch(r"(\d+)(\d)([a-z]?)(-real|-virtual)?", architecture)
@@ -34,11 +34,12 @@ def runs_on(architecture: str, capability: tuple[int, int]) -> bool:
         return True  # a name for several, such as "all-major"
     major, minor, letter, kind = parts.groups()
     built = int(major), int(minor)
-    if letter:
+    if letter == "a":
         return built == capability
-    if kind != "-virtual" and built[0] == capability[0] and built <= capability:
-        return True
-    return kind != "-real" and built <= capability
+    newer = built <= capability
+    if letter or kind == "-real":
+        return newer and built[0] == capability[0]
+    return newer
 
 
 @functools.cache

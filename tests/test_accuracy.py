@@ -123,7 +123,26 @@ def expected_of_pair(name, padding, dtype):
     return x, y, Expected(x, y, CROPS[padding], padding=PADDINGS[padding])
 
 
-def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0, compiled=None):
+def _every_op(x, y, cotangent, spec):
+    plain = spec.plain()  # a cotangent is the only weight beside it
+    return {
+        name: op(x, y, cotangent, plain if op.cotangent else spec)
+        for name, op in OPS.items()
+    }
+
+
+_quickly = jax.jit(_every_op, static_argnums=3)
+# How plain JAX rounds depends on the optimisation.
+_as_users_compile = jax.jit(
+    _every_op,
+    static_argnums=3,
+    compiler_options={"xla_backend_optimization_level": 3},
+)
+
+
+def check(
+    x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0, compiled=_quickly
+):
     """Runs every op and compares."""
     last = spec.channels_last
     arrays = [
@@ -135,7 +154,7 @@ def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0, compiled=
 
     count, error_count = expected.map.size, expected.errors[0].size
     scaled = spec.with_scales(1 / count, 1 / error_count).with_weights(*WEIGHTS)
-    for name, results in (compiled or _quickly)(*arrays, scaled).items():
+    for name, results in compiled(*arrays, scaled).items():
         op = OPS[name]
         # On a GPU an error is known to half of a quantum of 2^-22 data ranges.
         quantum = 2**-23 if jax.default_backend() == "gpu" and op.errors else 0
@@ -159,23 +178,6 @@ def check(x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0, compiled=
         for found, exact in zip(results, expected.gradients(op, spec), strict=True):
             rounding = half_ulp if found.dtype == jnp.bfloat16 else 0
             assert relative(planes(found), exact, rounding) < gradient, name
-
-
-def _every_op(x, y, cotangent, spec):
-    plain = spec.plain()  # a cotangent is the only weight beside it
-    return {
-        name: op(x, y, cotangent, plain if op.cotangent else spec)
-        for name, op in OPS.items()
-    }
-
-
-_quickly = jax.jit(_every_op, static_argnums=3)
-# How plain JAX rounds depends on the optimisation.
-_as_users_compile = jax.jit(
-    _every_op,
-    static_argnums=3,
-    compiler_options={"xla_backend_optimization_level": 3},
-)
 
 
 @every_case(images.pairs(), channels_last=LAYOUTS, padding=["same", "valid"])
