@@ -46,6 +46,8 @@ def runs_on(architecture: str, capability: tuple[int, int]) -> bool:
 def why_not() -> str:
     """Why this machine cannot run the kernels; empty where it can, and where it has no
     GPU and the program is lowered for another machine."""
+    if "CUDA" not in extension.registrations():
+        return "this build of jax_fused_ssim has kernels for CPUs only."
     driver, runtime = extension.cuda_versions()
     if driver and driver // 1000 < runtime // 1000:
         return (

@@ -5,23 +5,17 @@ from typing import Any
 from jax_fused_ssim import cuda
 from jax_fused_ssim.native import extension
 
-_CPUS_ONLY = "this build of jax_fused_ssim has kernels for CPUs only."
-
 
 def why_no_kernel() -> str:
     """A sentence for the error that says there is no kernel."""
-    if "CUDA" not in extension.registrations():
-        return _CPUS_ONLY
     return cuda.why_not() or "there are kernels for CPUs and NVIDIA GPUs only."
 
 
 def _why_no_cuda() -> str | None:
-    if "CUDA" not in extension.registrations():
-        return _CPUS_ONLY
-    if extension.cuda_versions()[0] == 0:
-        return "there is no NVIDIA driver."
     if reason := cuda.why_not():
         return reason
+    if extension.cuda_versions()[0] == 0:
+        return "there is no NVIDIA driver."
     return None if extension.compute_capabilities() else "there is no GPU."
 
 
