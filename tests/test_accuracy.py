@@ -141,7 +141,16 @@ _as_users_compile = jax.jit(
 
 
 def check(
-    x, y, expected, spec, *, mean, map_, gradient, half_ulp=0.0, compiled=_quickly
+    x,
+    y,
+    expected,
+    spec,
+    *,
+    map_,
+    gradient,
+    mean=MEAN_TOLERANCE,
+    half_ulp=0.0,
+    compiled=_quickly,
 ):
     """Runs every op and compares."""
     last = spec.channels_last
@@ -190,16 +199,8 @@ def test_float32(name, padding, channels_last, implementation):
         channels_last=channels_last,
         implementation=implementation,
     )
-    check(
-        x,
-        y,
-        expected,
-        spec,
-        mean=MEAN_TOLERANCE,
-        map_=map_,
-        gradient=gradient,
-        compiled=_as_users_compile,
-    )
+    compiled = _as_users_compile
+    check(x, y, expected, spec, map_=map_, gradient=gradient, compiled=compiled)
 
 
 @every_case(
@@ -229,16 +230,8 @@ def test_half_precision(name, dtype, channels_last, implementation):
     # The reference sees what the kernel sees: the rounded pixels.
     x, y, expected = expected_of_pair(name, "same", dtype)
     spec = Spec(channels_last=channels_last, implementation=implementation)
-    check(
-        x,
-        y,
-        expected,
-        spec,
-        mean=MEAN_TOLERANCE,
-        map_=map_,
-        gradient=gradient,
-        half_ulp=float(jnp.finfo(dtype).eps) / 2,
-    )
+    half_ulp = float(jnp.finfo(dtype).eps) / 2
+    check(x, y, expected, spec, map_=map_, gradient=gradient, half_ulp=half_ulp)
 
 
 SHAPES = [
@@ -331,4 +324,4 @@ def test_data_range(data_range, dtype, implementation):
         with jax.enable_x64(True):
             check(x, y, expected, spec, mean=1e-13, map_=1e-12, gradient=1e-11)
     else:
-        check(x, y, expected, spec, mean=MEAN_TOLERANCE, map_=map_, gradient=gradient)
+        check(x, y, expected, spec, map_=map_, gradient=gradient)
