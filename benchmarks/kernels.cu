@@ -55,12 +55,17 @@ constexpr Size kSizes[] = {
     {"2x12x61x84", 2, 12, 61, 84},
 };
 
+// What the pixels of a loss are weighed with: one [height, width] for all, or one for
+// their windows and one for their errors; or one, and windows do not see those that
+// have no weight, which here all have.
+enum class Weights { kNone, kOne, kOneForEach, kLeavesOut };
+
 struct Kind {
   const char* name;
   bool loss, errors, map, weight;
   int gradients;
-  bool bytes = false;    // the second image
-  bool weights = false;  // of a loss, one [height, width] for all
+  bool bytes = false;  // the second image
+  Weights weights = Weights::kNone;
 };
 
 constexpr Kind kKinds[] = {
@@ -72,9 +77,16 @@ constexpr Kind kKinds[] = {
     {"loss_and_grad_both", true, true, false, false, 2},
     {"loss_uint8", true, true, false, false, 0, true},
     {"loss_and_grad_uint8", true, true, false, false, 1, true},
-    {"weighted_loss", true, true, false, false, 0, false, true},
-    {"weighted_loss_and_grad", true, true, false, false, 1, false, true},
-    {"weighted_loss_and_grad_uint8", true, true, false, false, 1, true, true},
+    {"weighted_loss", true, true, false, false, 0, false, Weights::kOne},
+    {"weighted_loss_and_grad", true, true, false, false, 1, false, Weights::kOne},
+    {"weighted_loss_and_grad_uint8", true, true, false, false, 1, true, Weights::kOne},
+    {"inside_loss_and_grad", true, true, false, false, 1, false, Weights::kOneForEach},
+    {"inside_loss_and_grad_uint8", true, true, false, false, 1, true,
+     Weights::kOneForEach},
+    {"normalized_loss_and_grad", true, true, false, false, 1, false,
+     Weights::kLeavesOut},
+    {"normalized_loss_and_grad_uint8", true, true, false, false, 1, true,
+     Weights::kLeavesOut},
     {"map", false, false, true, false, 0},
     {"map_vjp", false, false, false, true, 1},
     {"map_vjp_both", false, false, false, true, 2},
@@ -230,8 +242,12 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const Memory loss(kind.loss ? sizeof(double) : 0, 1);
   const Memory terms(kind.errors ? kTerms * sizeof(double) : 0, 1);
   const int64_t plane_pixels = int64_t{size.height} * size.width;
-  const Memory weights(kind.weights ? plane_pixels * call_bytes : 0, 1);
-  const Memory scales(kind.weights ? 2 * call_bytes : 0, 1);
+  const bool has_weights = kind.weights != Weights::kNone;
+  const bool has_two = kind.weights == Weights::kOneForEach;
+  const bool leaves_out = kind.weights == Weights::kLeavesOut;
+  const Memory weights(has_weights ? plane_pixels * call_bytes : 0, 1);
+  const Memory more(has_two || leaves_out ? plane_pixels * call_bytes : 0, 1);
+  const Memory scales(has_weights ? kWeightScales * call_bytes : 0, 1);
   const Memory scratch(call.planes() * kScratchWords * 4, 1);
   for (int set = 0; set < sets; ++set) {
     fill(type, img1.of(set), pixels, 0);
@@ -243,12 +259,13 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
     }
     if (kind.weight) fill(type, weight.of(set), map_pixels, 99 + set);
   }
-  if (kind.weights) {
+  if (has_weights) {
     const Type& own = type.dtype == DType::kF64 ? kTypes[3] : kTypes[0];
     fill(own, weights.of(0), plane_pixels, 0);
-    fill(own, scales.of(0), 2, 0);
+    if (more.data) fill(own, more.of(0), plane_pixels, 1);
+    fill(own, scales.of(0), kWeightScales, 0);
     call.weight_channels = 1;
-    for (const Operand k : {kWeight, kErrorWeight, kScales})
+    for (const Operand k : {kWeight, kErrorWeight, kScales, kMeanScale})
       call.leading.stride[k][0] = 0;
   }
   check(cudaDeviceSynchronize(), "fill");
@@ -257,9 +274,12 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
     const int set = i % sets;
     call.operand[kImg1] = img1.of(set);
     call.operand[kImg2] = img2.of(set);
-    call.operand[kWeight] = kind.weights ? weights.of(0) : weight.of(set);
+    call.operand[kWeight] = has_two       ? more.of(0)
+                            : has_weights ? weights.of(0)
+                                          : weight.of(set);
     call.operand[kErrorWeight] = weights.of(0);
     call.operand[kScales] = scales.of(0);
+    call.operand[kMeanScale] = leaves_out ? more.of(0) : nullptr;
     call.loss = loss.of(0);
     call.terms = terms.of(0);
     call.map = map.of(set);

@@ -14,7 +14,10 @@ namespace jax_fused_ssim {
 
 enum class DType { kF16, kBF16, kF32, kF64 };
 
-enum Operand { kImg1, kImg2, kWeight, kErrorWeight, kScales, kOperands };
+enum Operand { kImg1, kImg2, kWeight, kErrorWeight, kScales, kMeanScale, kOperands };
+
+// What kScales has for an image.
+enum Scale { kMapScale, kErrorScale, kWeightUnit, kWeightScales };
 
 // The leading dimensions of all operands together, and how each walks along them. What
 // has size 1 where others have size n is read n times: its stride there is 0.
@@ -46,12 +49,16 @@ struct Call {
   // Contiguous but for what Leading says:
   //   kImg1, kImg2   the images
   //   kWeight        what every map pixel counts for, of the map's shape; null: 1
-  // and of a loss with weights, in the type of the loss,
-  //   kWeight, kErrorWeight  what every pixel of the map and of the image counts for,
-  //                  within [0, 1]; under a weight of 0 nothing is seen, a NaN neither.
-  //                  With weight_channels channels: those of the images, or one for all
-  //   kScales        two numbers for an image that multiply `scale` and `error_scale`,
-  //                  equal within a result
+  // and of a loss with weights, in the type of the loss, with weight_channels channels:
+  // those of the images, or one for all,
+  //   kWeight, kErrorWeight  what the window and the error of every image pixel count
+  //                  for; where that is not above 0 nothing is seen, a NaN neither
+  //   kScales        for an image, equal within a result, what multiplies `scale`,
+  //                  `error_scale`, and before them the weights, which are within
+  //                  [0, 1] then: a power of two
+  //   kMeanScale     what the windowed means of every image pixel's window are
+  //                  multiplied by: then windows see neither pixels whose error counts
+  //                  for nothing nor the border; null: they see all
   const void* operand[kOperands] = {};
   int64_t weight_channels = 1;
 
@@ -87,6 +94,15 @@ struct Call {
 
   bool has_errors() const { return terms != nullptr; }
   bool has_weights() const { return operand[kScales] != nullptr; }
+  // Whether the window and the error of a pixel count for the same.
+  bool has_one_weight() const {
+    bool same = operand[kWeight] == operand[kErrorWeight];
+    for (int i = 0; i < leading.rank; ++i) {
+      same = same && leading.stride[kWeight][i] == leading.stride[kErrorWeight][i];
+    }
+    return same;
+  }
+  bool leaves_out() const { return operand[kMeanScale] != nullptr; }
   bool has_integers() const {
     return pixels[kImg1] != Pixels::kOwn || pixels[kImg2] != Pixels::kOwn;
   }
@@ -95,12 +111,10 @@ struct Call {
   int64_t planes_of_result() const { return results ? planes() / results : 0; }
   int64_t image_size() const { return height * width * channels; }
   int64_t map_size() const { return map_height() * map_width() * channels; }
-  int64_t weight_size() const { return map_height() * map_width() * weight_channels; }
   int64_t operand_size(int k) const {
-    return k == kWeight        ? weight_size()
-           : k == kErrorWeight ? height * width * weight_channels
-           : k == kScales      ? 2
-                               : image_size();
+    if (k == kImg1 || k == kImg2) return image_size();
+    if (k == kScales) return kWeightScales;
+    return has_weights() ? height * width * weight_channels : map_size();
   }
 
   // Rows and columns of the image in which errors are counted.

@@ -56,6 +56,13 @@ JFS_HOST_DEVICE V where_not_zero(V of, V v) {
   return of == zero ? zero : v;
 }
 
+// v, and 0 where `of` is not above 0, as weights are that count for nothing.
+template <typename V>
+JFS_HOST_DEVICE V where_positive(V of, V v) {
+  const V zero = V{};
+  return of > zero ? v : zero;
+}
+
 // What the errors of a pixel add to the gradient in the first image, and take from that
 // in the second. Of |d| it is 0 where d is.
 template <typename V, typename T>

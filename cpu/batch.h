@@ -66,18 +66,22 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
     const auto load_pixels = work.errors ? load_row<E, true> : load_row<E, false>;
     load_pixels(work, row + k, col, n, tap_over_range, scratch.centre_x,
                 scratch.centre_y, scratch.room, scratch.s, scratch.d);
+    if (work.mean_scale) leave_out(work, row + k, col, n, scratch.s, scratch.d);
     fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
     fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
-    if (!work.errors || !is_in(work.error_rows, row + k)) continue;
+    const bool counts = work.errors && is_in(work.error_rows, row + k);
+    const Range weighted = work.mean_scale ? Range{0, work.height} : work.error_rows;
     T* const weight = scratch.error_weight.row(0, k);
     constexpr int64_t kStep = Ring<T, 1>::kColumn;
-    if (work.error_weight) {
+    if (work.error_weight && is_in(weighted, row + k)) {
       load_folded_weight<T>(work, error_weights(work), row + k, col, n, folded, scratch,
                             weight, kStep);
     }
+    if (!counts) continue;
     const auto add = work.error_weight ? add_errors<true, T> : add_errors<false, T>;
     add(images.row(1, k), Ring<T, kImages>::kColumn, scratch.counted,
-        {weight, kStep, weight_column(work, folded.pitch)}, folded, work.errors);
+        {weight, kStep, weight_column(work, folded.pitch), work.weight_unit}, folded,
+        work.errors);
   }
 }
 
@@ -91,10 +95,19 @@ JFS_INLINE void moments_at(const Between<T, kMoments>& between, int64_t column, 
   for (int i = 0; i < kOutputs; ++i) m[i] = {v[0][i], v[1][i], v[2][i], v[3][i]};
 }
 
+// The same, multiplied by `scale`.
+template <typename V>
+JFS_INLINE void scale_moments(V scale, Moments<V>& m) {
+  m.s *= scale;
+  m.d *= scale;
+  m.ss *= scale;
+  m.dd *= scale;
+}
+
 // (1 - SSIM) / 2 or derivatives as they count: nothing is seen under a weight of 0.
 template <typename V>
 JFS_INLINE V weighed(V weight, V v) {
-  return where_not_zero(weight, v * weight);
+  return where_positive(weight, v * weight);
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ int drop_uncounted(const Work& work, int64_t channel, T* samples) {
   for (int i = 0; i < 2 * kCentreSamples; ++i) {
     const int k = i % kCentreSamples;
     const int64_t pixel = sample_row(work, k) * work.width + sample_col(work, k);
-    if (weight[pixel * work.weight_stride] != 0) samples[kept++] = samples[i];
+    if (weight[pixel * work.weight_stride] > 0) samples[kept++] = samples[i];
   }
   return kept;
 }

@@ -44,7 +44,8 @@ struct Gradient {
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const GradientFactors<T> factors =
       gradient_factors<T>(work.parameters)
-          .times(T(work.weight_scale), T(work.error_weight_scale));
+          .times(T(work.weight_scale * work.weight_unit),
+                 T(work.error_weight_scale* work.weight_unit));
   const Folded<T> folded{in_n, channels};
   Arena<T> arena{work.scratch};
   GradientScratch<T, kMaps> scratch{folded, work.weight_channels, arena};
@@ -92,8 +93,12 @@ struct Gradient {
       } else if (work.weight) {
         const auto load_weights =
             work.sums ? load_folded_weight<T> : load_folded_weight<E>;
-        load_weights(work, map_weights(work), row, first_col, mid_n, folded, scratch,
-                     scratch.weight.row(k), kLanes<T>);
+        const auto read = [&](const Weights& from, const Rows<T>& to) {
+          load_weights(work, from, row, first_col, mid_n, folded, scratch, to.row(k),
+                       kLanes<T>);
+        };
+        read(map_weights(work), scratch.weight);
+        if (work.mean_scale) read(of_image(work, work.mean_scale), scratch.mean_scale);
       }
     }
     for (int64_t channel = 0; channel < channels; ++channel) {
@@ -102,17 +107,19 @@ struct Gradient {
       for (int k = 0; k < kBatch; ++k) {
         if (!inside[k]) continue;
         if (!work.weight) {
-          derivative_row<true, false>(centre, k, channel);
+          derivative_row<true, false, false>(centre, k, channel);
+        } else if (work.mean_scale) {
+          derivative_row<true, true, true>(centre, k, channel);
         } else if (work.sums) {
-          derivative_row<true, true>(centre, k, channel);
+          derivative_row<true, true, false>(centre, k, channel);
         } else {
-          derivative_row<false, true>(centre, k, channel);
+          derivative_row<false, true, false>(centre, k, channel);
         }
       }
     }
     for (int k = 0; k < kBatch; ++k) {
       if (work.sums && inside[k] && is_in(work.rows, centre + k)) {
-        add_row(scratch.half.row(k), folded, work.sums);
+        add_row(scratch.half.row(k), folded, work.weight_unit, work.sums);
       }
     }
   }
@@ -126,7 +133,7 @@ struct Gradient {
 
   // One channel of a row of the batch that begins at `first_row`. A weight without sums
   // is a cotangent, which hides nothing.
-  template <bool kSums, bool kWeighted>
+  template <bool kSums, bool kWeighted, bool kScaled>
   void derivative_row(int64_t first_row, int row, int64_t channel) {
     const int64_t column = channel * folded.pitch;
     const Prefetch<E, kSums && kWeighted> next(work, first_row + row + kRadius + kBatch,
@@ -136,8 +143,9 @@ struct Gradient {
     constexpr int64_t kColumn = Ring<T, kMaps>::kColumn;
     T* const out = scratch.maps.row(0, row) + column * kColumn;
     T* const half = scratch.half.row(row) + column * kLanes<T>;
-    const T* const weight =
-        scratch.weight.row(row) + weight_column(work, column) * kLanes<T>;
+    const int64_t weights_at = weight_column(work, column) * kLanes<T>;
+    const T* const weight = scratch.weight.row(row) + weights_at;
+    const T* const mean_scale = scratch.mean_scale.row(row) + weights_at;
     const T* const inside = scratch.inside + column * kLanes<T>;
     const T* const own = scratch.own + column * kLanes<T>;
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
@@ -146,14 +154,19 @@ struct Gradient {
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
-        const Terms<V> t(m[i], centre, c);
-        V w = {};
+        V w = {}, scale = {};
         if constexpr (kWeighted) w = load<V>(weight + at);
+        if constexpr (kScaled) {
+          scale = load<V>(mean_scale + at);
+          scale_moments(scale, m[i]);
+        }
+        const Terms<V> t(m[i], centre, c);
         if constexpr (kSums) {
           V v = t.half_dissimilarity(T(1));
           if constexpr (kWeighted) v = weighed(w, v);
           store(half + at, select(own + at, v));
         }
+        if constexpr (kScaled) w *= scale;
         V derivatives[kMaps];
         Maps::at_pixel(m[i], t, T(1), derivatives);
         for (int map = 0; map < kMaps; ++map) {
@@ -178,12 +191,15 @@ struct Gradient {
         const G* out[kGradients];
         for (int g = 0; g < kGradients; ++g) out[g] = place(g, pixel_row + k) + part;
         const bool errors = work.errors && is_in(work.error_rows, pixel_row + k);
-        if (work.error_weight) {
-          errors ? gradient_row<true, true>(out, k, column)
-                 : gradient_row<false, true>(out, k, column);
+        if (work.mean_scale) {
+          errors ? gradient_row<true, true, true>(out, k, column)
+                 : gradient_row<false, true, true>(out, k, column);
+        } else if (work.error_weight) {
+          errors ? gradient_row<true, true, false>(out, k, column)
+                 : gradient_row<false, true, false>(out, k, column);
         } else {
-          errors ? gradient_row<true, false>(out, k, column)
-                 : gradient_row<false, false>(out, k, column);
+          errors ? gradient_row<true, false, false>(out, k, column)
+                 : gradient_row<false, false, false>(out, k, column);
         }
       }
     }
@@ -194,8 +210,9 @@ struct Gradient {
     }
   }
 
-  // Fetches into the cache what is to be overwritten at `out`.
-  template <bool kErrors, bool kWeights>
+  // Fetches into the cache what is to be overwritten at `out`. kLeavesOut: no window
+  // sees a pixel without weight.
+  template <bool kErrors, bool kWeights, bool kLeavesOut>
   void gradient_row(const G* const (&out)[kGradients], int row, int64_t column) {
     const RingRows<T, kImages> images(scratch.images);
     const RingRows<T, 1> weights(scratch.error_weight);
@@ -215,13 +232,15 @@ struct Gradient {
         for (; pixel >= folded.length; pixel -= folded.length) ++lane;
         const V s = load<V>(images.at(column + pixel, 0, row) + lane);
         const V d = load<V>(images.at(column + pixel, 1, row) + lane);
-        V counted = d, weight = {};
+        V counted = d, weight = {}, own = {};
+        if constexpr (kLeavesOut || (kErrors && kWeights)) {
+          own = load<V>(weights.at(weights_at + pixel, 0, row) + lane);
+        }
         if constexpr (kErrors) {
           const T* const mask = scratch.counted + (column + pixel) * kLanes<T> + lane;
           if constexpr (kWeights) {
-            weight =
-                select(mask, load<V>(weights.at(weights_at + pixel, 0, row) + lane));
-            counted = where_not_zero(weight, d);
+            weight = select(mask, own);
+            counted = where_positive(weight, d);
           } else {
             counted = select(mask, d);
           }
@@ -233,6 +252,7 @@ struct Gradient {
                                                     factors, gradients);
         for (int g = 0; g < kGradients; ++g) {
           __builtin_prefetch(out[g] + at, 1);
+          if constexpr (kLeavesOut) gradients[g] = where_positive(own, gradients[g]);
           store(grad[g] + at, gradients[g]);
         }
       });

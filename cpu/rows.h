@@ -213,17 +213,22 @@ void load_row(const Work& work, int64_t row, int64_t col, int64_t n,
   for (int64_t i = end; i < n; i += kLanes<T>) put(V{}, V{}, i);
 }
 
-// What weighs the pixels of a part of the image, all of them in memory.
+// What weighs the pixels of a part of the image, or scales the means of their windows,
+// all of them in memory.
 struct Weights {
   const void* memory;
   Range rows, cols;
 };
 
+inline Weights of_image(const Work& work, const void* memory) {
+  return {memory, {0, work.height}, {0, work.width}};
+}
 inline Weights map_weights(const Work& work) {
+  if (work.sums) return of_image(work, work.weight);
   return {work.weight, work.centre_rows, work.centre_cols};
 }
 inline Weights error_weights(const Work& work) {
-  return {work.error_weight, {0, work.height}, {0, work.width}};
+  return of_image(work, work.error_weight);
 }
 
 // Where the weights of an image pixel lie, in pixels.
@@ -237,6 +242,29 @@ JFS_INLINE const E* weight_at(const Work& work, const Weights& weights, int64_t 
                               int64_t col) {
   return static_cast<const E*>(weights.memory) +
          weight_pixel(weights, row, col) * work.weight_stride;
+}
+
+// Clears s and d of a row where windows see nothing: n elements from image column `col`
+// on.
+template <typename T>
+void leave_out(const Work& work, int64_t row, int64_t col, int64_t n, T* s, T* d) {
+  const bool inside = row >= 0 && row < work.height;
+  const Range cols = elements_inside(work, {0, inside ? work.width : 0}, col, n);
+  for (T* const out : {s, d}) {
+    fill(out, 0, cols.begin, T(0));
+    fill(out, cols.end, n, T(0));
+  }
+  if (cols.begin == cols.end) return;
+  const T* weight =
+      weight_at<T>(work, error_weights(work), row, col + cols.begin / work.channels);
+  const int64_t step = work.weight_channels == work.channels ? 1 : 0;
+  for (int64_t i = cols.begin; i < cols.end; weight += work.weight_stride) {
+    for (int64_t c = 0; c < work.channels; ++c, ++i) {
+      const bool seen = weight[c * step] > 0;
+      s[i] = seen ? s[i] : 0;
+      d[i] = seen ? d[i] : 0;
+    }
+  }
 }
 
 // The weights in a folded row that belong to the channel whose pixels begin at

@@ -58,6 +58,7 @@ struct Scratch {
   T* counted;  // of input rows
   Rows<T> half;
   Rows<T> weight;           // of centres
+  Rows<T> mean_scale;       // likewise
   Ring<T, 1> error_weight;  // of input rows
 
   Scratch(const Folded<T>& folded, int64_t weight_channels, Arena<T>& arena) {
@@ -75,6 +76,7 @@ struct Scratch {
     counted = arena.take(row);
     half = {arena.take(kBatch * row), row};
     weight = {arena.take(kBatch * weight_row), weight_row};
+    mean_scale = {arena.take(kBatch * weight_row), weight_row};
     error_weight = {arena.take(kRingBatches * kBatch * weight_row), weights.columns()};
   }
 };

@@ -150,11 +150,12 @@ constexpr int64_t kTaskRows = 48;
 constexpr int64_t kTasksPerThread = 8;
 
 // The kScales of an image; 1 without weights, and where there is no image.
-std::array<double, 2> scales_of_image(const Call& call, int64_t image) {
-  if (!call.has_weights() || call.images == 0) return {1, 1};
-  const int64_t at = 2 * operand_offsets(call.leading, image).of[kScales];
-  const auto read = [at](const auto* scales) -> std::array<double, 2> {
-    return {scales[at], scales[at + 1]};
+using Scales = std::array<double, kWeightScales>;
+Scales scales_of_image(const Call& call, int64_t image) {
+  if (!call.has_weights() || call.images == 0) return {1, 1, 1};
+  const int64_t at = kWeightScales * operand_offsets(call.leading, image).of[kScales];
+  const auto read = [at](const auto* scales) -> Scales {
+    return {scales[at], scales[at + 1], scales[at + 2]};
   };
   return call.dtype == DType::kF64
              ? read(static_cast<const double*>(call.operand[kScales]))
@@ -173,10 +174,9 @@ void finish_sums(const Call& call) {
       sums.add(plane);
     }
     T* const terms = kErrors ? static_cast<T*>(call.terms) + kTerms * result : nullptr;
-    const auto [scale, error_scale] =
-        scales_of_image(call, result * planes / call.channels);
-    sums.finish(call.parameters, static_cast<T*>(call.loss) + result, terms, scale,
-                error_scale);
+    const Scales scales = scales_of_image(call, result * planes / call.channels);
+    sums.finish(call.parameters, static_cast<T*>(call.loss) + result, terms,
+                scales[kMapScale], scales[kErrorScale]);
   }
 }
 
@@ -281,11 +281,13 @@ void run(const Parallel& parallel, const Call& call) {
     work.grad[1] = advance(call.grad2, grad_at * grad_bytes);
     work.weight = operand(kWeight, weight_channel, weight_bytes);
     work.error_weight = operand(kErrorWeight, weight_channel, weight_bytes);
+    work.mean_scale = operand(kMeanScale, weight_channel, weight_bytes);
     work.weight_channels = weight_channels(work.channels);
     work.weight_stride = call.weight_channels;
-    const auto scales = scales_of_image(call, image);
-    work.weight_scale = scales[0];
-    work.error_weight_scale = scales[1];
+    const Scales scales = scales_of_image(call, image);
+    work.weight_scale = scales[kMapScale];
+    work.error_weight_scale = scales[kErrorScale];
+    work.weight_unit = scales[kWeightUnit];
     const ScratchPool::Lease scratch(pool);
     work.scratch = scratch.memory();
     PlaneSum sums[kMaxChannels] = {};

@@ -44,16 +44,16 @@ class DoubleSum {
   Double parts_[kParts] = {};
 };
 
-// A row of (1 - SSIM) / 2.
+// A row of (1 - SSIM) / 2, times `unit`.
 template <typename T>
-void add_row(const T* half, const Folded<T>& folded, PlaneSum* sums) {
+void add_row(const T* half, const Folded<T>& folded, double unit, PlaneSum* sums) {
   for (int64_t c = 0; c < folded.channels; ++c) {
     const T* const channel = half + c * folded.pitch * kLanes<T>;
     DoubleSum<T> sum;
     for (int64_t j = 0; j < folded.length * kLanes<T>; j += kLanes<T>) {
       sum.add(channel + j);
     }
-    plane_sum_add(sums[c], plane_sum_term(2 * sum.value()));
+    plane_sum_add(sums[c], plane_sum_term(2 * unit * sum.value()));
   }
 }
 
@@ -68,12 +68,13 @@ JFS_INLINE Vec<T> magnitude(Vec<T> v) {
 constexpr int kErrorVectors = 4;
 static_assert(kErrorVectors <= kOverrun);
 
-// Weights in a folded row: their vectors are `step` elements apart, their channels
-// `pitch` vectors, 0 where all have the same.
+// Weights in a folded row, to be multiplied by `unit`: their vectors are `step`
+// elements apart, their channels `pitch` vectors, 0 where all have the same.
 template <typename T>
 struct FoldedWeights {
   const T* memory;
   int64_t step, pitch;
+  double unit;
 };
 
 // What is counted of a row of d times t, whose vectors are `step` elements apart.
@@ -82,6 +83,7 @@ void add_errors(const T* d, int64_t step, const T* counted,
                 const FoldedWeights<T>& weights, const Folded<T>& folded,
                 ErrorSums* errors) {
   constexpr double per_t = 1 / double(outermost_tap<T>());
+  const double scale = per_t * weights.unit;
   for (int64_t c = 0; c < folded.channels; ++c) {
     const T* const channel = d + c * folded.pitch * step;
     const T* const mask = counted + c * folded.pitch * kLanes<T>;
@@ -94,7 +96,7 @@ void add_errors(const T* d, int64_t step, const T* counted,
         if constexpr (kWeighted) {
           const auto w =
               select(mask + k * kLanes<T>, load<Vec<T>>(weight + k * weights.step));
-          v = where_not_zero(w, v);
+          v = where_positive(w, v);
           weighted = v * w;
         } else {
           weighted = v = select(mask + k * kLanes<T>, v);
@@ -105,8 +107,8 @@ void add_errors(const T* d, int64_t step, const T* counted,
       absolute.add(magnitudes);
       square.add(squares);
     }
-    plane_sum_add(errors[c].absolute, plane_sum_term(absolute.value() * per_t));
-    plane_sum_add(errors[c].square, plane_sum_term(square.value() * (per_t * per_t)));
+    plane_sum_add(errors[c].absolute, plane_sum_term(absolute.value() * scale));
+    plane_sum_add(errors[c].square, plane_sum_term(square.value() * (per_t * scale)));
   }
 }
 

@@ -60,24 +60,30 @@ struct Value {
     const int rows = static_cast<int>(clamp(work.rows.end - centre, 0, kBatch));
     for (int k = 0; work.weight && k < rows; ++k) {
       if (!is_in(work.centre_rows, centre + k)) continue;
-      load_folded_weight<T>(work, map_weights(work), centre + k, work.cols.begin, out_n,
-                            folded, scratch, scratch.weight.row(k), kLanes<T>);
+      const auto read = [&](const Weights& from, const Rows<T>& to) {
+        load_folded_weight<T>(work, from, centre + k, work.cols.begin, out_n, folded,
+                              scratch, to.row(k), kLanes<T>);
+      };
+      read(map_weights(work), scratch.weight);
+      if (work.mean_scale) read(of_image(work, work.mean_scale), scratch.mean_scale);
     }
     for (int64_t channel = 0; channel < work.channels; ++channel) {
       const int64_t column = channel * folded.pitch;
       vertical<T, kImages, true>(scratch.images, column, folded.length, between);
       for (int k = 0; k < rows; ++k) {
         if (!is_in(work.centre_rows, centre + k)) continue;
-        if (work.weight) {
-          map_row<true>(centre, k, channel);
+        if (work.mean_scale) {
+          map_row<true, true>(centre, k, channel);
+        } else if (work.weight) {
+          map_row<true, false>(centre, k, channel);
         } else {
-          map_row<false>(centre, k, channel);
+          map_row<false, false>(centre, k, channel);
         }
       }
     }
     for (int k = 0; k < rows; ++k) {
       if (!is_in(work.centre_rows, centre + k)) continue;
-      if (work.sums) add_row(scratch.half.row(k), folded, work.sums);
+      if (work.sums) add_row(scratch.half.row(k), folded, work.weight_unit, work.sums);
       if (work.map) {
         unfold(scratch.half.row(k), folded, scratch.s);
         store_map(work, centre + k, scratch.s, out_n,
@@ -87,7 +93,7 @@ struct Value {
   }
 
   // One channel of a row of the batch that begins at `first_row`.
-  template <bool kWeighted>
+  template <bool kWeighted, bool kScaled>
   void map_row(int64_t first_row, int row, int64_t channel) {
     const int64_t column = channel * folded.pitch;
     const Prefetch<E, kWeighted> next(work, first_row + row + kRadius + kBatch,
@@ -95,14 +101,16 @@ struct Value {
     const Centre<T>& centre = centres.of_means[channel];
     T* const half = scratch.half.row(row) + column * kLanes<T>;
     const T* const own = scratch.own + column * kLanes<T>;
-    const T* const weight =
-        scratch.weight.row(row) + weight_column(work, column) * kLanes<T>;
+    const int64_t weights_at = weight_column(work, column) * kLanes<T>;
+    const T* const weight = scratch.weight.row(row) + weights_at;
+    const T* const mean_scale = scratch.mean_scale.row(row) + weights_at;
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
       Moments<V> m[kOutputs];
       moments_at(between, j, row, m);
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
+        if constexpr (kScaled) scale_moments(load<V>(mean_scale + at), m[i]);
         V v = Terms<V>(m[i], centre, c).half_dissimilarity(T(1));
         if constexpr (kWeighted) v = weighed(load<V>(weight + at), v);
         store(half + at, select(own + at, v));

@@ -48,15 +48,19 @@ struct Work {
   void* grad[2];
 
   // What map pixels count for; null: 1. For gradients alone, without sums, a cotangent
-  // of the map's element type. Else in the compute type and with errors: then there is
-  // what these count for, too, and 0 hides what lies under it. Pixels have
-  // `weight_channels` of the `weight_stride` that are in memory: as many as those of
-  // the images, or one for all.
+  // of the map's element type. Else in the compute type, for all pixels of the image
+  // and with errors: then there is what these count for, too, and 0 hides what lies
+  // under it. Pixels have `weight_channels` of the `weight_stride` that are in memory:
+  // as many as those of the images, or one for all.
   const void* weight;
   const void* error_weight;
   int64_t weight_channels, weight_stride;
-  // Factors of the gradients in what is weighted; 1 without weights.
-  double weight_scale, error_weight_scale;
+  // As the weights, or null: what the means of every window are multiplied by. Windows
+  // see no pixel whose error_weight is 0 then, and nothing beside the image.
+  const void* mean_scale;
+  // Factors of the gradients in what is weighted, and of the weighted sums; 1 without
+  // weights.
+  double weight_scale, error_weight_scale, weight_unit;
 
   // Aligned to kScratchAlignment, of any content that is initialised.
   void* scratch;

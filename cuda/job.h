@@ -57,6 +57,7 @@ struct Job {
   // Of a loss with weights.
   const T* error_weight;
   const T* scales;
+  const T* mean_scale;  // null: 1 everywhere
   int weight_channels;
 
   Job() = default;
@@ -82,6 +83,7 @@ struct Job {
         gradient_factors(jax_fused_ssim::gradient_factors<T>(call.parameters)),
         error_weight(static_cast<const T*>(call.operand[kErrorWeight])),
         scales(static_cast<const T*>(call.operand[kScales])),
+        mean_scale(static_cast<const T*>(call.operand[kMeanScale])),
         weight_channels(static_cast<int>(call.weight_channels)) {}
 };
 

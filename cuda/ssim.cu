@@ -95,14 +95,16 @@ __global__ void finish_sums(const __grid_constant__ Finish<T> finish) {
     }
     if (lane == 0) {
       T* const terms = kErrors ? finish.terms + kTerms * result : nullptr;
-      double scales[2] = {1, 1};
+      double scales[] = {1, 1};
       if (kWeights && finish.planes > 0) {
         const int64_t image = result * finish.planes / finish.channels;
         const T* const of_image =
             finish.scales + image_offsets(finish.leading, image).of[kScales];
-        for (int i = 0; i < 2; ++i) scales[i] = of_image[i];
+        scales[kMapScale] = of_image[kMapScale];
+        scales[kErrorScale] = of_image[kErrorScale];
       }
-      sums.finish(finish.parameters, finish.loss + result, terms, scales[0], scales[1]);
+      sums.finish(finish.parameters, finish.loss + result, terms, scales[kMapScale],
+                  scales[kErrorScale]);
     }
   }
 }

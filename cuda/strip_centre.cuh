@@ -40,7 +40,7 @@ __global__ void prepare_kernel(const __grid_constant__ StripJob<Element> job) {
     bool counts = true;
     if (job.error_weight) {  // which all channels share
       const float* const of_image = job.error_weight + at.of[kErrorWeight];
-      counts = load(of_image + sampled_pixel(job)) != 0;
+      counts = load(of_image + sampled_pixel(job)) > 0;
     }
     const float2 centres = centres_of_samples(sample, job.constants, one, counts);
     if (threadIdx.x % 32 == 0) {

@@ -83,6 +83,7 @@ class ColumnFilter {
 
 // In place of what a kernel has no use for.
 struct Nothing {
+  static constexpr bool kMasks = false;
   template <typename... Args>
   __device__ __forceinline__ explicit Nothing(const Args&...) {}
   __device__ __forceinline__ void operator()() const {}

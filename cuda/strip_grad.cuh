@@ -35,9 +35,9 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Loader, int kGradients, bool kSums, bool kWeighted, bool kErrors,
+template <typename Loader, int kGradients, Weighting kWeighting, bool kErrors,
           unsigned kTuning>
-struct Outputs<GradStrip<Loader, kGradients, kSums, kWeighted, kErrors, kTuning>> {
+struct Outputs<GradStrip<Loader, kGradients, kWeighting, kErrors, kTuning>> {
   using Job = StripJob<typename Loader::Element>;
 
   __device__ __forceinline__ static Gradient<typename Loader::Element>* at(
@@ -65,6 +65,7 @@ struct GradPiece {
   float* staged;
   unsigned char* copies;
   unsigned char* kept;
+  unsigned char* weights;
   int strip;   // of the block
   int thread;  // of the stage
   int group, channel, offset;
@@ -107,10 +108,13 @@ template <typename Strip>
 __device__ __forceinline__ void stage1(
     const StripJob<typename Strip::Loader::Element>& job, const GradPiece<Strip>& p) {
   using Loader = typename Strip::Loader;
+  constexpr Weighting kWeighting = Strip::kWeighting;
+  constexpr bool kWeights = Strip::kLossWeights;
   const MapGroup at(job, p.origin, Strip::kMapAt + kGroup * p.group);
+  // Where a loss has weights, these are 0 outside of the map.
   float c1[kGroup], c2[kGroup];
 #pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
+  for (int i = 0; i < kGroup && !kWeights; ++i) {
     const bool exists = p.group < job.groups && at.holds(job, i);
     c1[i] = exists ? job.constants.two_c1 : kOutsideMap;
     c2[i] = exists ? job.constants.two_c2 : kOutsideMap;
@@ -121,13 +125,23 @@ __device__ __forceinline__ void stage1(
   const int counted_group = p.group - Strip::kFirstCounted;
   const bool counted = counted_group >= 0 && counted_group < job.groups - Strip::kLost;
   float quanta = counted ? kPixelQuanta : 0;
+  if constexpr (kWeights) quanta *= scale_of<kWeightUnit>(job, at.image);
   pin(quanta);
   const int count_begin = p.begin > job.map_y ? p.begin : job.map_y;
   const int map_end = job.map_y + job.map_height;
   RowSpan rows(p.first_map_row(), count_begin, p.end < map_end ? p.end : map_end);
 
-  std::conditional_t<Strip::kWeighted, MapWeights<Loader, Strip::kErrors>, Nothing>
-      weights(job, p.first_map_row() - job.map_y, p.group, p.channel, at);
+  constexpr bool kOwnWeights =
+      kWeighting == Weighting::kCotangent || kWeighting == Weighting::kOneForEach;
+  constexpr bool kInRing = kWeights && !kOwnWeights;
+  constexpr bool kScaled = kWeighting == Weighting::kLeavesOut;
+  const int first_map_row = p.first_map_row() - job.map_y;
+  std::conditional_t<kOwnWeights, MapWeights<Loader, kWeights>, Nothing> own_weights(
+      job, job.weight, kWeight, first_map_row, p.group, p.channel, at);
+  std::conditional_t<kScaled, MapWeights<Loader, true>, Nothing> mean_scales(
+      job, job.mean_scale, kMeanScale, first_map_row, p.group, p.channel, at);
+  std::conditional_t<kInRing, RingMapWeights<Strip>, Nothing> ring_weights(
+      job, p.weights, p.group, at);
 
   MomentsFilter filter;
   filter.clear();
@@ -160,17 +174,32 @@ __device__ __forceinline__ void stage1(
       float means[kMoments][kGroup];
       filter.push<Strip::kPast, false>(s, row(r) + Loader::kPitch, means, Nothing());
 
+      float in_ring[kGroup];
+      if constexpr (kInRing) ring_weights.read(r, in_ring);
+      const auto weight = [&]() -> const float (&)[kGroup] {
+        if constexpr (kOwnWeights) {
+          return own_weights.at(r);
+        } else {
+          return in_ring;
+        }
+      };
       float v[Strip::kMaps][kGroup];
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
-        const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
-        const Constants<float> c = {0, 0, c1[i], c2[i]};
+        Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
+        if constexpr (kScaled) {
+          const float scale = mean_scales.at(r)[i];
+          m = {m.s * scale, m.d * scale, m.ss * scale, m.dd * scale};
+        }
+        const Constants<float> c = {0, 0, kWeights ? job.constants.two_c1 : c1[i],
+                                    kWeights ? job.constants.two_c2 : c2[i]};
         const Terms<float> terms(m, centre, c);
-        if constexpr (Strip::kSums && Strip::kWeighted) {
-          sum.add(i, terms, quanta, weights.at(r, i));
+        if constexpr (kWeights) {
+          sum.add(i, terms, quanta, weight()[i]);
         } else if constexpr (Strip::kSums) {
           sum.add(i, terms, quanta);
         }
+        if constexpr (kScaled) in_ring[i] *= mean_scales.at(r)[i];
         float maps[Strip::kMaps];
         Strip::Maps::at_pixel(m, terms, 1.0f, maps);
 #pragma unroll
@@ -182,7 +211,9 @@ __device__ __forceinline__ void stage1(
       }
       float* const to =
           reinterpret_cast<float*>(maps + map_at.offset) + r * Strip::kMapRow;
-      if constexpr (Strip::kWeighted) weights.apply(job, r, v);
+      if constexpr (kWeighting != Weighting::kNone) weigh<kWeights>(weight(), v);
+      if constexpr (kOwnWeights) own_weights.read(job, r);
+      if constexpr (kScaled) mean_scales.read(job, r);
       // Before the stores, which it would wait for.
       if (r + 1 < kStepRows) load_reach<Strip::kPast>(row(r + 1), s);
 #pragma unroll
@@ -191,6 +222,7 @@ __device__ __forceinline__ void stage1(
     }
     step_at.advance();
     map_at.advance();
+    if constexpr (kInRing) ring_weights.advance();
   }
   if constexpr (Strip::kStagedBytes > 0) meet<Strip>(p.strip);
   if constexpr (Strip::kSums) {
@@ -205,7 +237,10 @@ __device__ __forceinline__ void stage2(
   using Loader = typename Strip::Loader;
   StripLoading<Strip> loading(job, p.ring, p.copies, p.kept, p.thread, p.origin,
                               p.first_channel, p.first_row, p.end + 2 * kRadius);
-  loading.begin(job);
+  constexpr bool kWeights = Strip::kLossWeights;
+  std::conditional_t<kWeights, StripWeights<Strip>, Nothing> weights(
+      job, p.weights, p.thread, p.group, p.origin, p.first_row);
+  loading.begin(job, weights);
   wait_for_launch_before();
 
   const int first_row = p.first_gradient_row() + kWarmUp * kStepRows;
@@ -228,21 +263,19 @@ __device__ __forceinline__ void stage2(
     read4(from + Loader::kPitch, d[r]);
   };
 
-  constexpr bool kWeights = Strip::kWeighted && Strip::kErrors;
   const Place at = place_of(job, p.origin, Strip::kOutAt + kGroup * p.group);
   const bool any = p.group < job.groups - Strip::kLost && at.image >= 0;
   std::conditional_t<Strip::kErrors, StripErrors<kWeights>, Nothing> errors(
       job, any ? at.image * job.channels + p.channel : -1,
       [&](int i) { return at.column + i; }, first_row, p.begin, p.end);
 
-  const bool exists = any && at.column >= 0 && at.column < job.width;
-  std::conditional_t<kWeights, ErrorWeights<Loader>, Nothing> weights(job, exists, at,
-                                                                      first_row);
   GradientFactors<float> factors = {};
+  float unit = 1;
   if constexpr (kWeights) {
-    const ImageOffsets offsets = image_offsets(job.leading, any ? at.image : 0);
-    const float* const scales = job.scales + offsets.of[kScales];
-    factors = job.gradient_factors.times(__ldg(scales), __ldg(scales + 1));
+    unit = scale_of<kWeightUnit>(job, at.image);
+    factors = job.gradient_factors.times(scale_of<kMapScale>(job, at.image) * unit,
+                                         scale_of<kErrorScale>(job, at.image));
+    pin(unit);
   }
 
   ColumnFilter filters[Strip::kMaps];
@@ -250,12 +283,12 @@ __device__ __forceinline__ void stage2(
   for (int k = 0; k < Strip::kMaps; ++k) filters[k].clear();
 
   const Nothing not_here;
-  loading.start(job, p.origin, [&] { meet<Strip>(p.strip); }, not_here);
+  loading.start(job, p.origin, [&] { meet<Strip>(p.strip); }, not_here, weights);
 #pragma unroll 1
   for (int step = 0; step < kWarmUp; ++step) {
     meet<Strip>(p.strip);
-    loading.copy(job);
-    form_step(loading, job, not_here);
+    loading.copy(job, weights);
+    form_step(loading, job, not_here, weights);
   }
   if constexpr (Strip::kReadsOwnEarly) {
 #pragma unroll
@@ -277,14 +310,18 @@ __device__ __forceinline__ void stage2(
 #pragma unroll 1
   for (int step = kWarmUp; step < p.steps; ++step) {
     meet<Strip>(p.strip);
-    loading.copy(job);
+    loading.copy(job, weights);
     for_rows_of_step<kEarly>([&](auto row_of_step) {
       const int r = row_of_step;
       if (r == 1) gradients.store_last_step(job);
       if (r == 0 || !kEarly) begin_row(r);
-      loading.write(job, r, row, not_here);
+      loading.write(job, r, row, not_here, weights);
       float weight[kGroup] = {};
-      if constexpr (kWeights) weights.read(job, weight);
+      if constexpr (kWeights) {
+        weights.read(r, weight);
+#pragma unroll
+        for (int i = 0; i < kGroup; ++i) weight[i] *= unit;
+      }
       float e[Strip::kMaps][kGroup];
       filters[0].push_reach(Strip::Maps::window(0), first, e[0]);
 #pragma unroll
@@ -299,7 +336,7 @@ __device__ __forceinline__ void stage2(
       if constexpr (kWeights) {
 #pragma unroll
         for (int i = 0; i < kGroup; ++i) {
-          counted[i] = where_not_zero(weight[i], counted[i]);
+          counted[i] = where_positive(weight[i], counted[i]);
         }
       }
       if constexpr (Strip::kErrors) errors.add(counted, weight);
@@ -313,7 +350,12 @@ __device__ __forceinline__ void stage2(
             means, s[r][i], d[r][i], counted[i], weight[i],
             kWeights ? factors : job.gradient_factors, of_pixel);
 #pragma unroll
-        for (int k = 0; k < Strip::kGradients; ++k) g[k][i] = of_pixel[k];
+        for (int k = 0; k < Strip::kGradients; ++k) {
+          g[k][i] = of_pixel[k];
+          if constexpr (Strip::kWeighting == Weighting::kLeavesOut) {
+            g[k][i] = where_positive(weight[i], g[k][i]);
+          }
+        }
       }
       if constexpr (Strip::kReadsOwnEarly) read_own(r);
       if (kEarly && r + 1 < kStepRows) begin_row(r + 1);
@@ -324,6 +366,7 @@ __device__ __forceinline__ void stage2(
     map_rows.at += kStepRows;
     own_at.advance();
     map_at.advance();
+    if constexpr (kWeights) weights.advance();
   }
   wait_for_copies<0>();
   if constexpr (Strip::kStagedBytes > 0) {
@@ -359,6 +402,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   p.staged = reinterpret_cast<float*>(mine + Strip::kRingBytes + Strip::kMapBytes);
   p.copies = mine + Strip::kRingBytes + Strip::kMapBytes + Strip::kStagedBytes;
   p.kept = p.copies + Loader::kCopyBytes;
+  p.weights = p.kept + KeptByLoading<Loader, Strip::kTuning>::kBytes;
 
   if (!second) {
     constexpr int kRows = 2 * kStepRows * Strip::kMaps;

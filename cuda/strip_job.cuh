@@ -171,7 +171,7 @@ class PixelSum {
   __device__ __forceinline__ void add(int i, const Terms& terms, float quanta,
                                       float weight) {
     add(i, terms, quanta * weight);
-    row_w_[i] = where_not_zero(weight, terms.w);
+    row_w_[i] = where_positive(weight, terms.w);
   }
   __device__ __forceinline__ void end_row(bool counted) {
     // Any input that is not finite, or overflows, makes w NaN.

@@ -48,19 +48,20 @@ struct StripFor {
   // kNot: choices of cuda/strip_tuning.h that are not made.
   template <int kGradients, bool kWeighted, int kAhead = kGradients == 1 ? 2 : kMost,
             unsigned kNot = 0>
-  using Grad =
-      GradStrip<Loader<kAhead>, kGradients, !kWeighted, kWeighted, false,
-                grad_tuning(kGradients, kWeighted, kInterleaved, kDType<Element>) &
-                    ~kNot>;
+  using Grad = GradStrip<
+      Loader<kAhead>, kGradients, kWeighted ? Weighting::kCotangent : Weighting::kNone,
+      false, grad_tuning(kGradients, kWeighted, kInterleaved, kDType<Element>) & ~kNot>;
   template <bool kMap, unsigned kNot = 0>
   using Sum = SumStrip<Loader<kMost>, kMap, false,
                        sum_tuning(kMap, kInterleaved, kDType<Element>) & ~kNot>;
   // With errors.
   static constexpr bool kBytes = Loader<2>::kMixed;
-  using LossGrad = GradStrip<Loader<2>, 1, true, false, true,
+  using LossGrad = GradStrip<Loader<2>, 1, Weighting::kNone, true,
                              loss_grad_tuning(kInterleaved, kBytes, kDType<Element>)>;
-  using WeightedLossGrad = GradStrip<Loader<2>, 1, true, true, true,
-                                     weighted_loss_grad_tuning(kInterleaved, kBytes)>;
+  template <Weighting kWeighting>
+  using WeightedLossGrad =
+      GradStrip<Loader<2>, 1, kWeighting, true,
+                weighted_loss_grad_tuning(kWeighting, kInterleaved, kBytes)>;
   using LossSum = SumStrip<Loader<kMost>, false, true, loss_sum_tuning(kInterleaved)>;
 
   template <typename F>
@@ -69,6 +70,18 @@ struct StripFor {
     if (call.grad2) return weighted ? both<true>(device, f) : both<false>(device, f);
     if (!call.grad1) return call.map ? f(Kind<Sum<true>>()) : sum(device, f);
     return weighted ? f(Kind<Grad<1, true>>()) : f(Kind<Grad<1, false>>());
+  }
+
+  // Planar floats are faster with one weight read once, all others with it read twice.
+  template <typename F>
+  static auto with_weights(const Call& call, F f) {
+    if (call.leaves_out()) return f(Kind<WeightedLossGrad<Weighting::kLeavesOut>>());
+    if constexpr (!kInterleaved && !kBytes) {
+      if (call.has_one_weight()) {
+        return f(Kind<WeightedLossGrad<Weighting::kOneForBoth>>());
+      }
+    }
+    return f(Kind<WeightedLossGrad<Weighting::kOneForEach>>());
   }
 
  private:
@@ -122,7 +135,8 @@ Result with_loss_strip(const Call& call, Result none, F f) {
   if (call.grad2 || call.pixels[kImg1] != Pixels::kOwn) return none;
   if (call.has_weights() &&
       (call.weight_channels != 1 || call.width % kGroup != 0 ||
-       !is_aligned(call.operand[kErrorWeight], kGroup * sizeof(float)))) {
+       !is_aligned(call.operand[kErrorWeight], kGroup * sizeof(float)) ||
+       (call.leaves_out() && !call.has_one_weight()))) {
     return none;
   }
   if (call.pixels[kImg2] == Pixels::kOwn && fours_aligned<Element, Element>(call)) {
@@ -130,14 +144,14 @@ Result with_loss_strip(const Call& call, Result none, F f) {
     if (!call.has_weights() && call.grad1) return f(Kind<typename Strips::LossGrad>());
     if constexpr (kFloat) {
       if (!call.has_weights()) return f(Kind<typename Strips::LossSum>());
-      if (call.grad1) return f(Kind<typename Strips::WeightedLossGrad>());
+      if (call.grad1) return Strips::with_weights(call, f);
     }
   }
   if constexpr (kFloat) {
     if (call.pixels[kImg2] == Pixels::kU8 && call.grad1 &&
         fours_aligned<Element, uint8_t>(call)) {
       using Strips = StripFor<Element, uint8_t, kInterleaved, true>;
-      if (call.has_weights()) return f(Kind<typename Strips::WeightedLossGrad>());
+      if (call.has_weights()) return Strips::with_weights(call, f);
       return f(Kind<typename Strips::LossGrad>());
     }
   }

@@ -222,13 +222,14 @@ template <typename Loader>
 struct Columns;
 
 // The loading thread of a strip whose ring has kSlots steps:
-//     begin(job)           sets the first copies under way
-//     start(job, strip, meet, errors)
+//     begin(job, weights)  sets the first copies under way; the weights', which may be
+//                          Nothing, with the images'
+//     start(job, strip, meet, errors, weights)
 //                          before the first step, whose rows are formed then; `meet` is
 //                          the barrier of those who load
-//     copy(job)            in every step, after its barrier
+//     copy(job, weights)   in every step, after its barrier
 //     read(r, row)         in row r of a step: of the next step's row what was copied,
-//     write(job, r, row, errors)
+//     write(job, r, row, errors, weights)
 //                          and s and d of that; in one of them also of the halo. The
 //                          thread's own d are `errors`', unless these are Nothing
 // Apart because a thread waits long for what it reads, and longer behind what others
@@ -252,21 +253,35 @@ using KeptHaloSource =
                  (kTuning & kKeepsHaloSource) != 0>;
 
 // All rows of a step at once.
-template <typename Loading, typename Job, typename Errors>
+template <typename Loading, typename Job, typename Errors, typename Weights>
 __device__ __forceinline__ void form_step(Loading& loading, const Job& job,
-                                          Errors& errors) {
+                                          Errors& errors, Weights& weights) {
 #pragma unroll
   for (int r = 0; r < kStepRows; ++r) {
     typename Loading::Row row;
     loading.read(r, row);
-    loading.write(job, r, row, errors);
+    loading.write(job, r, row, errors, weights);
   }
+}
+
+template <typename T>
+constexpr bool kIsNothing = std::is_same_v<std::remove_const_t<T>, Nothing>;
+
+// The weights' part of a copied step, and of one that is formed.
+template <typename Weights, typename Job>
+__device__ __forceinline__ void copy_weights(Weights& weights, const Job& job,
+                                             const RowSpan& rows) {
+  if constexpr (!kIsNothing<Weights>) weights.copy(job, rows);
+}
+template <typename Weights>
+__device__ __forceinline__ void end_formed_step(Weights& weights) {
+  if constexpr (Weights::kMasks) weights.advance_formed();
 }
 
 // Row by row, as they are formed.
 template <typename Errors>
 __device__ __forceinline__ void count_errors(Errors& errors, const float (&d)[kGroup]) {
-  if constexpr (!std::is_same_v<std::remove_const_t<Errors>, Nothing>) {
+  if constexpr (!kIsNothing<Errors>) {
     float counted[kGroup];
     errors.count(0, d, counted);
     constexpr float kAlike[kGroup] = {};  // which nobody reads

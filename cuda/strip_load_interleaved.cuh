@@ -95,15 +95,17 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
     more_in_quad_ = more % kGroup;
   }
 
-  __device__ __forceinline__ void begin(const StripJob<Element>& job) {
+  template <typename Weights>
+  __device__ __forceinline__ void begin(const StripJob<Element>& job,
+                                        Weights& weights) {
 #pragma unroll
-    for (int i = 0; i < kAhead + 1; ++i) copy(job);
+    for (int i = 0; i < kAhead + 1; ++i) copy(job, weights);
   }
 
-  template <typename Meet, typename Errors>
+  template <typename Meet, typename Errors, typename Weights>
   __device__ __forceinline__ void start(const StripJob<Element>& job,
                                         const Place& strip, const Meet& meet,
-                                        Errors& errors) {
+                                        Errors& errors, Weights& weights) {
     const auto of_element = [&](int element) {
       const int column = element / job.part_channels;
       const int channel = element - column * job.part_channels;
@@ -116,10 +118,11 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
     offsets_.put(kGroup, of_element(more_element(job)));
     wait_for_copies<kAhead>();
     meet();
-    form_step(*this, job, errors);
+    form_step(*this, job, errors, weights);
   }
 
-  __device__ __forceinline__ void copy(const StripJob<Element>& job) {
+  template <typename Weights>
+  __device__ __forceinline__ void copy(const StripJob<Element>& job, Weights& weights) {
     const uint32_t to = shared_address(copies_) + copy_at_.offset;
     constexpr bool kMoreFirst = (kTuning & kKeepsHaloSource) != 0;
     if constexpr (kMoreFirst) copy_more(to);
@@ -132,6 +135,7 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
     }
     if constexpr (!kMoreFirst) copy_more(to);
     more_from_.advance(kStepRows * row_bytes<kTuning>(job));
+    copy_weights(weights, job, rows_);
     rows_.at += kStepRows;
     commit_copies();
     copy_at_.advance();
@@ -158,12 +162,15 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
       }
     }
   }
-  template <typename Errors>
+  template <typename Errors, typename Weights>
   __device__ __forceinline__ void write(const StripJob<Element>& job, int r,
-                                        const Row& row, Errors& errors) {
+                                        const Row& row, Errors& errors,
+                                        Weights& weights) {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     float* const s = to + r * Loader::kRowFloats;
     float d[kGroup];
+    bool seen[kGroup];
+    if constexpr (Weights::kMasks) own_seen(job, r, weights, seen);
 #pragma unroll
     for (int k = 0; k < kGroup; k += 2) {
       const float4 offsets = offsets_.get_two(k);
@@ -171,9 +178,13 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
       for (int i = k; i < k + 2; ++i) {
         const float2 own = i == k ? make_float2(offsets.x, offsets.y)
                                   : make_float2(offsets.z, offsets.w);
-        const auto v =
+        auto v =
             sum_difference<kOneCentre>(row.x[i], second_pixel<Loader>(job, row.y[i]),
                                        own, job.constants.tap_over_range);
+        if constexpr (Weights::kMasks) {
+          v.s = seen[i] ? v.s : 0;
+          v.d = seen[i] ? v.d : 0;
+        }
         s[to_[i]] = v.s;
         s[Loader::kPitch + to_[i]] = v.d;
         d[i] = v.d;
@@ -181,14 +192,22 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
     }
     count_errors(errors, d);
     if (r == kHaloRow) {
-      const auto v = sum_difference<kOneCentre>(
+      auto v = sum_difference<kOneCentre>(
           row.more_x, second_pixel<Loader>(job, row.more_y), offsets_.get(kGroup),
           job.constants.tap_over_range);
+      if constexpr (Weights::kMasks) {
+        const int more_row = thread_ / kMore % kStepRows;
+        const bool more_seen =
+            weights.sees(more_row, more_element(job) / job.part_channels);
+        v.s = more_seen ? v.s : 0;
+        v.d = more_seen ? v.d : 0;
+      }
       to[more_to_] = v.s;
       to[more_to_ + Loader::kPitch] = v.d;
     }
     if (r == kStepRows - 1) {
       form_at_.advance();
+      end_formed_step(weights);
       // For the other threads, which read them in the next step.
       wait_for_copies<kAhead - 1>();
     }
@@ -207,6 +226,19 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
         from_, copies_more_,
         to + (more_copy_row() * Loader::kCopyRow + kGroup * more_quad()) * kSize,
         kImageBytes, rows_.holds(more_copy_row()));
+  }
+
+  // Which elements of the thread's quad windows see. They are of two pixels at most.
+  template <typename Weights>
+  __device__ __forceinline__ void own_seen(const StripJob<Element>& job, int r,
+                                           const Weights& weights,
+                                           bool (&seen)[kGroup]) const {
+    const int first = kGroup * thread_ / job.part_channels;
+    const int of_first = (first + 1) * job.part_channels - kGroup * thread_;
+    const bool first_seen = weights.sees(r, first);
+    const bool next_seen = weights.sees(r, first + 1);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) seen[i] = i < of_first ? first_seen : next_seen;
   }
 
   // What else a thread copies: a quad of a row, counted from the row's first.

@@ -60,21 +60,24 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
                    row + halo_copy_row(), from_, kept + InShared::kOffsetBytes, thread),
         offsets_(kept, thread) {}
 
-  __device__ __forceinline__ void begin(const StripJob<Element>& job) {
+  template <typename Weights>
+  __device__ __forceinline__ void begin(const StripJob<Element>& job,
+                                        Weights& weights) {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) copy(job);
+    for (int i = 0; i < kAhead; ++i) copy(job, weights);
   }
 
-  template <typename Meet, typename Errors>
+  template <typename Meet, typename Errors, typename Weights>
   __device__ __forceinline__ void start(const StripJob<Element>& job,
-                                        const Place& strip, const Meet&,
-                                        Errors& errors) {
+                                        const Place& strip, const Meet&, Errors& errors,
+                                        Weights& weights) {
     offsets_.put(0, offsets_of_pixel(job, strip, kGroup * thread_, 0));
     offsets_.put(1, offsets_of_pixel(job, strip, halo_column(), 0));
-    form_step(*this, job, errors);
+    form_step(*this, job, errors, weights);
   }
 
-  __device__ __forceinline__ void copy(const StripJob<Element>& job) {
+  template <typename Weights>
+  __device__ __forceinline__ void copy(const StripJob<Element>& job, Weights& weights) {
     const uint32_t to = shared_address(copies_) + copy_at_.offset;
     constexpr bool kHaloFirst = (kTuning & kKeepsHaloSource) != 0;
     if constexpr (kHaloFirst) copy_halo(to, rows_.holds(halo_copy_row()));
@@ -87,6 +90,7 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
     }
     if constexpr (!kHaloFirst) copy_halo(to, rows_.holds(halo_copy_row()));
     halo_from_.advance(kStepRows * row_bytes<kTuning>(job));
+    copy_weights(weights, job, rows_);
     rows_.at += kStepRows;
     commit_copies();
     copy_at_.advance();
@@ -107,9 +111,10 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
     read4(stored_quad<Second>(own + Loader::kPitch), row.y);
     if (r == kHaloRow) read_halo(copy, row);
   }
-  template <typename Errors>
+  template <typename Errors, typename Weights>
   __device__ __forceinline__ void write(const StripJob<Element>& job, int r,
-                                        const Row& row, Errors& errors) {
+                                        const Row& row, Errors& errors,
+                                        Weights& weights) {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     float s[kGroup], d[kGroup];
     const float2 offsets = offsets_.get(0);
@@ -121,11 +126,25 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
       s[i] = v.s;
       d[i] = v.d;
     }
+    if constexpr (Weights::kMasks) {
+      // The weights of the halo are copied by other lanes than form it.
+      if (r == kHaloRow) __syncwarp();
+      bool seen[kGroup];
+      weights.sees4(r, kGroup * thread_, seen);
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) {
+        s[i] = seen[i] ? s[i] : 0;
+        d[i] = seen[i] ? d[i] : 0;
+      }
+    }
     count_errors(errors, d);
     store_group(to + r * Loader::kRowFloats + kGroup * thread_, s);
     store_group(to + r * Loader::kRowFloats + Loader::kPitch + kGroup * thread_, d);
-    if (r == kHaloRow) write_halo(job, row, to);
-    if (r == kStepRows - 1) form_at_.advance();
+    if (r == kHaloRow) write_halo(job, row, to, weights);
+    if (r == kStepRows - 1) {
+      form_at_.advance();
+      end_formed_step(weights);
+    }
   }
 
  private:
@@ -193,11 +212,18 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
       row.halo_y = stored_element<Second>(from + Loader::kPitch, column);
     }
   }
+  template <typename Weights>
   __device__ __forceinline__ void write_halo(const StripJob<Element>& job,
-                                             const Row& row, float* to) {
-    const auto v =
+                                             const Row& row, float* to,
+                                             const Weights& weights) {
+    auto v =
         sum_difference<kOneCentre>(row.halo_x, second_pixel<Loader>(job, row.halo_y),
                                    offsets_.get(1), job.constants.tap_over_range);
+    if constexpr (Weights::kMasks) {
+      const bool seen = weights.sees(halo_row(), halo_column());
+      v.s = seen ? v.s : 0;
+      v.d = seen ? v.d : 0;
+    }
     store_shared_if(halo_on(), halo_at(to), v.s);
     store_shared_if(halo_on(), halo_at(to) + kToD, v.d);
   }

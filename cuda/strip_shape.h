@@ -69,6 +69,7 @@ class PlanarLoader {
   static constexpr int kStepBytes = kStepRows * kRowFloats * int(sizeof(float));
   // Steps that the ring must hold from the one being computed on.
   static constexpr int kStepsAhead = kInPlace ? kAhead : 1;
+  static constexpr int kStepsCopiedAhead = kAhead;
 
   static constexpr int kCopyRow = 2 * kPitch;  // elements
   static constexpr int kCopyStepBytes =
@@ -109,6 +110,7 @@ class InterleavedLoader {
   static constexpr int kRowFloats = 2 * kPitch;
   static constexpr int kStepBytes = kStepRows * kRowFloats * int(sizeof(float));
   static constexpr int kStepsAhead = 1;
+  static constexpr int kStepsCopiedAhead = kAhead + 1;
 
   static constexpr int kCopyRow = 2 * kPitch;  // elements
   static constexpr int kCopyStepBytes = kStepRows * kCopyRow * int(sizeof(Element));
@@ -208,16 +210,17 @@ __global__ void strip_grad_kernel(
 // the first of the strip's row: stage 1 has the 4 of group g from kMapAt + 4 g on, for
 // which it reads from kRadius before; stage 2 has those from kOutAt + 4 g on, of all
 // groups but the last kLost. kTuning: cuda/strip_tuning.h.
-template <typename Loader_, int kGradients_, bool kSums_, bool kWeighted_,
-          bool kErrors_, unsigned kTuning_>
+template <typename Loader_, int kGradients_, Weighting kWeighting_, bool kErrors_,
+          unsigned kTuning_>
 struct GradStrip {
   using Loader = Loader_;
   static constexpr int kGradients = kGradients_;
-  static constexpr bool kSums = kSums_;
-  static constexpr bool kWeighted = kWeighted_;
+  static constexpr Weighting kWeighting = kWeighting_;
   static constexpr bool kErrors = kErrors_;
+  static constexpr bool kSums = kWeighting != Weighting::kCotangent;
+  static constexpr bool kLossWeights = kSums && kWeighting != Weighting::kNone;
   static_assert(kSums || !kErrors, "errors are counted with sums");
-  static_assert(!(kSums && kWeighted) || kErrors, "a loss with weights has errors");
+  static_assert(kErrors || !kLossWeights, "a loss with weights has errors");
   static constexpr int kThreads = Loader::kThreads;  // of a stage
   static constexpr int kStrips = 128 / kThreads;     // of a block
   static constexpr int kBlockThreads = 2 * 128;
@@ -258,15 +261,26 @@ struct GradStrip {
 
   static constexpr unsigned kTuning = kTuning_;
 
+  // Weights of a loss: a ring of steps, from the one that is copied to the one whose
+  // gradient is computed.
+  static constexpr int kWeightGroups = 64;  // of a channel, at most
+  static constexpr int kWeightRowBytes =
+      (kGroup * kWeightGroups + kHalo) * int(sizeof(float));
+  static constexpr int kWeightStepBytes = kStepRows * kWeightRowBytes;
+  static constexpr int kWeightSlots =
+      Loader::kStepsCopiedAhead + kStepsBehind + (kReadsOwnEarly ? 1 : 0);
+  static constexpr int kWeightBytes =
+      kLossWeights ? kWeightSlots * kWeightStepBytes : 0;
+
   // For cuda/strip_store.cuh.
   using Output = Gradient<typename Loader::Element>;
   static constexpr int kOutputs = kGradients;
   static constexpr bool kSingly = !Loader::kVectors;
   static constexpr int kStagedBytes = kStagedBytesFor<Loader, kOutputs>;
 
-  static constexpr int kStripBytes = kRingBytes + kMapBytes + kStagedBytes +
-                                     Loader::kCopyBytes +
-                                     KeptByLoading<Loader, kTuning>::kBytes;
+  static constexpr int kStripBytes =
+      kRingBytes + kMapBytes + kStagedBytes + Loader::kCopyBytes +
+      KeptByLoading<Loader, kTuning>::kBytes + kWeightBytes;
   static constexpr int kBytes = kStrips * kStripBytes;
   static_assert(kStripBytes % alignof(float4) == 0, "what is kept is read by fours");
 

@@ -104,7 +104,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     __syncthreads();
     StripLoading<Strip> loading(job, ring, copies, kept, thread, origin, first_channel,
                                 first_row, piece.end + job.map_y + kRadius);
-    loading.begin(job);
+    const Nothing no_weights;
+    loading.begin(job, no_weights);
     wait_for_launch_before();
     Centre<float> centre =
         centre_of_map_group(job, origin, Strip::kBefore + kGroup * group, channel);
@@ -140,11 +141,11 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
         },
         first_row, piece.begin == 0 ? 0 : piece.begin + job.map_y,
         last ? job.height : piece.end + job.map_y);
-    loading.start(job, origin, [] { __syncthreads(); }, errors);
+    loading.start(job, origin, [] { __syncthreads(); }, errors, no_weights);
 #pragma unroll 1
     for (int step = 0; step < steps; ++step) {
       __syncthreads();
-      loading.copy(job);
+      loading.copy(job, no_weights);
 #pragma unroll
       for (int r = 0; r < kStepRows; ++r) {
         if constexpr (kMap) {
@@ -160,7 +161,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
         load_reach<Strip::kPast>(s_row, s);
         filter.push<Strip::kPast, (kTuning & kWritesLate) != 0>(
             s, s_row + Loader::kPitch, means,
-            [&] { loading.write(job, r, row, errors); });
+            [&] { loading.write(job, r, row, errors, no_weights); });
         float map[1][kGroup];
 #pragma unroll
         for (int i = 0; i < kGroup; ++i) {

@@ -10,6 +10,15 @@
 
 namespace jax_fused_ssim::cuda {
 
+// What a gradient weighs.
+enum class Weighting {
+  kNone,
+  kCotangent,   // map pixels; nothing is added up
+  kOneForBoth,  // the window and the error of a pixel, by the same
+  kOneForEach,  // by one each
+  kLeavesOut,   // as kOneForBoth, and windows do not see what has no weight
+};
+
 enum Tuning : unsigned {
   kPlain = 0,
   // The halo is formed with the second row of a step, not with the first.
@@ -114,10 +123,24 @@ constexpr unsigned loss_grad_tuning(bool interleaved, bool bytes, DType type) {
          (type == DType::kBF16 ? kHoldsThread : kPlain);
 }
 
-constexpr unsigned weighted_loss_grad_tuning(bool interleaved, bool bytes) {
-  if (interleaved) return kHaloLate | kKeepsOffsets | kHoldsThread | kBeginsRowsEarly;
-  return kKeepsOffsets | kHoldsShared | kHoldsThread |
-         (bytes ? kPlain : kKeepsHaloSource);
+constexpr unsigned weighted_loss_grad_tuning(Weighting weighting, bool interleaved,
+                                             bool bytes) {
+  if (weighting == Weighting::kLeavesOut) {
+    if (bytes && interleaved) return kKeepsOffsets | kHoldsCentre | kReadsRowBytes;
+    if (bytes) return kHoldsShared | kHoldsThread;
+    return kHoldsShared | kHoldsThread | kHoldsCentre | kReadsRowBytes |
+           (interleaved ? kPlain : kHaloLate | kKeepsOffsets);
+  }
+  if (weighting == Weighting::kOneForBoth) {
+    return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
+  }
+  if (bytes) {
+    return interleaved ? kKeepsOffsets | kHoldsShared | kBeginsRowsEarly
+                       : kHaloLate | kHoldsThread;
+  }
+  return interleaved
+             ? kHaloLate | kKeepsOffsets | kHoldsShared | kHoldsThread | kReadsRowBytes
+             : kHaloLate | kReadsRowBytes | kBeginsRowsEarly;
 }
 
 }  // namespace jax_fused_ssim::cuda

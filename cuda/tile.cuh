@@ -71,7 +71,7 @@ struct TileSum {
   }
   static __device__ __forceinline__ Sum of_pixel(float half, float weight) {
     const Sum quanta = __float2uint_rn(half * (kPixelQuanta * weight));
-    return half == half || weight == 0 ? quanta : Sum{1} << kNotFinite;
+    return half == half || !(weight > 0) ? quanta : Sum{1} << kNotFinite;
   }
   static __device__ __forceinline__ PlaneSum term(Sum sum) {
     return plane_sum_of_pixels(sum & ((Sum{1} << kNotFinite) - 1), sum >> kNotFinite);
@@ -82,7 +82,7 @@ struct TileSum<double> {
   using Sum = double;
   static __device__ __forceinline__ Sum of_pixel(double half) { return half; }
   static __device__ __forceinline__ Sum of_pixel(double half, double weight) {
-    return weight == 0 ? 0 : half * weight;
+    return weight > 0 ? half * weight : 0;
   }
   static __device__ __forceinline__ PlaneSum term(Sum sum) {
     return plane_sum_term(2 * sum);
@@ -196,8 +196,10 @@ class Tile {
       factors_ = job_.gradient_factors;
       if (job_.error_weight) {
         error_weight_ = job_.error_weight + offset.of[kErrorWeight];
+        mean_scale_ = job_.mean_scale + offset.of[kMeanScale];
         const T* const scales = job_.scales + offset.of[kScales];
-        factors_ = factors_.times(load(scales), load(scales + 1));
+        factors_ = factors_.times(load(scales + kMapScale), load(scales + kErrorScale));
+        unit_ = load(scales + kWeightUnit);
       }
     }
     constexpr int kAcross = Layout::kImageWidth <= 32 ? 32 : 64;
@@ -214,7 +216,7 @@ class Tile {
                                             offset.of[kImg2] + channel_);
     bool sample_counts = true;
     if (kWeights && job_.error_weight) {
-      sample_counts = load(error_weight_ + weight_at(sampled_pixel(job_))) != 0;
+      sample_counts = load(error_weight_ + weight_at(sampled_pixel(job_))) > 0;
     }
     T x[kSteps], y[kSteps];
     if constexpr (kIntegers) {
@@ -245,6 +247,19 @@ class Tile {
         img2 += stride;
       }
     }
+    unsigned int seen = ~0u;
+    if (kWeights && job_.mean_scale) {
+      static_assert(kSteps <= 32, "a bit for each");
+      seen = 0;
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) {
+        const int row = top + i * kDown;
+        if (!column_in || !y_.image.holds(row)) continue;
+        const int64_t pixel = (y_.origin - Layout::kImageHalo + row) * job_.width +
+                              x_.origin - Layout::kImageHalo + column;
+        seen |= unsigned{load(error_weight_ + weight_at(pixel)) > 0} << i;
+      }
+    }
     const Pair<T> centres =
         centres_of_samples(sample, job_.constants, kErrors, sample_counts);
     const Pair<T> offsets = offsets_of<T>(centres);
@@ -255,8 +270,9 @@ class Tile {
       if (column < Layout::kImageWidth && row < Layout::kImageHeight) {
         const auto v =
             sum_difference<kErrors>(x[i], y[i], offsets, job_.constants.tap_over_range);
-        s_[row * Layout::kImagePitch + column] = v.s;
-        d_[row * Layout::kImagePitch + column] = v.d;
+        const bool is_seen = !kWeights || (seen >> i & 1) != 0;
+        s_[row * Layout::kImagePitch + column] = is_seen ? v.s : T(0);
+        d_[row * Layout::kImagePitch + column] = is_seen ? v.d : T(0);
       }
     }
   }
@@ -298,15 +314,29 @@ class Tile {
     Element* const map = job_.map + image_ * job_.map_height * stride + first;
 
     // Asked for early, needed late.
-    T weight[kOut];
-    if constexpr (kGradients != 0 || kWeights) {
-      const MapWeight* const from = weight_ + (kWeights ? weight_at(pixel) : first);
-      const int64_t below = kWeights ? job_.map_width * job_.weight_channels : stride;
+    T weight[kOut], mean_scale[kWeights ? kOut : 1];
+    if constexpr (kWeights) {
+      const int64_t centred_on =
+          weight_at((y_.origin - Layout::kMapHalo + at.top) * job_.width + x_.origin -
+                    Layout::kMapHalo + at.column);
+      const int64_t below = job_.width * job_.weight_channels;
 #pragma unroll
       for (int r = 0; r < kOut; ++r) {
-        weight[r] = kWeights && job_.weight ? 0 : 1;
+        weight[r] = job_.weight ? 0 : 1;
+        mean_scale[r] = 1;
         if (job_.weight && column_in && y_.map.holds(at.top + r)) {
-          weight[r] = load(from + r * below);
+          weight[r] = unit_ * load(weight_ + centred_on + r * below);
+          if (job_.mean_scale) {
+            mean_scale[r] = load(mean_scale_ + centred_on + r * below);
+          }
+        }
+      }
+    } else if constexpr (kGradients != 0) {
+#pragma unroll
+      for (int r = 0; r < kOut; ++r) {
+        weight[r] = 1;
+        if (job_.weight && column_in && y_.map.holds(at.top + r)) {
+          weight[r] = load(weight_ + first + r * stride);
         }
       }
     }
@@ -325,6 +355,11 @@ class Tile {
     for (int r = 0; r < kOut; ++r) {
       const int row = at.top + r;
       const bool in = column_in && y_.map.holds(row);
+      T weight_of_maps = weight[r];
+      if constexpr (kWeights) {
+        for (int k = 0; k < kMoments; ++k) moments[k][r] *= mean_scale[r];
+        weight_of_maps *= mean_scale[r];
+      }
       const Moments<T> m = {moments[0][r], moments[1][r], moments[2][r], moments[3][r]};
       const Terms<T> terms(m, centre_, job_.constants);
       const T half = terms.half_dissimilarity(T(1));
@@ -336,7 +371,7 @@ class Tile {
         }
         if (kGradients == 0 && job_.map) store(map + r * stride, map_value(half, T(1)));
       }
-      (derive(m, terms, in, weight[r], r, derivatives), ...);
+      (derive(m, terms, in, weight_of_maps, r, derivatives), ...);
     }
   }
 
@@ -348,7 +383,7 @@ class Tile {
     Maps::at_pixel(m, terms, T(1), maps);
 #pragma unroll
     for (int k = 0; k < Layout::kMaps; ++k) {
-      out[k][r] = in && (!kWeights || weight != 0) ? maps[k] * weight : T(0);
+      out[k][r] = in && (!kWeights || weight > 0) ? maps[k] * weight : T(0);
     }
   }
 
@@ -425,8 +460,9 @@ class Tile {
     if (kWeights && job_.error_weight) {
       const int64_t y = y_.origin + row, x = x_.origin + column;
       const bool in = y < job_.height && x < job_.width;
-      weight[0] = in ? load(error_weight_ + weight_at(y * job_.width + x)) : T(0);
-      d[0] = where_not_zero(weight[0], d[0]);
+      weight[0] =
+          in ? unit_ * load(error_weight_ + weight_at(y * job_.width + x)) : T(0);
+      d[0] = where_positive(weight[0], d[0]);
     }
     errors.add(d, weight);
     return {d[0], weight[0]};
@@ -492,6 +528,11 @@ class Tile {
         Maps::template gradients<kErrors, kWeights>(
             means, s_[here], d_[here], error.d, error.weight,
             kWeights ? factors_ : job_.gradient_factors, gradients);
+        if (kWeights && job_.mean_scale) {
+          for (T& gradient : gradients) {
+            gradient = where_positive(error.weight, gradient);
+          }
+        }
         store(job_.grad1 + first + r * stride, gradients[0]);
         if constexpr (kGradients == 2)
           store(job_.grad2 + first + r * stride, gradients[1]);
@@ -532,6 +573,8 @@ class Tile {
   using MapWeight = Weight<Element, kErrors>;
   const MapWeight* weight_;
   const T* error_weight_;
+  const T* mean_scale_;
+  T unit_;
   GradientFactors<T> factors_;
   Centre<T> centre_;
   Axis y_, x_;

@@ -15,7 +15,7 @@ enum Has : unsigned {
   kHasTerms = 1 << 2,        // the loss has errors; of each its terms
   kHasMap = 1 << 3,          // a result
   kHasGradients = 1 << 4,    // a result for img1, or one for each image
-  kHasLossWeights = 1 << 5,  // three operands in the type of the loss: common/call.h
+  kHasLossWeights = 1 << 5,  // three or four operands in its type: common/call.h
 };
 
 struct Op {

@@ -195,7 +195,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
                   const ffi::RemainingRets& rets, const ffi::Dictionary& attrs,
                   Call* call) {
   const auto has = [&](unsigned what) { return (op.has & what) != 0; };
-  const size_t operands = 2 + has(kHasWeight) + 3 * has(kHasLossWeights);
+  const size_t least_operands = 2 + has(kHasWeight) + 3 * has(kHasLossWeights);
   const size_t least_results = has(kHasLoss) + has(kHasTerms) + has(kHasMap) +
                                has(kHasGradients) + 1;  // and scratch
 
@@ -203,7 +203,8 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   if (auto error = get_parameters(attrs, &call->parameters); error.failure()) {
     return error;
   }
-  if (auto error = get_buffers("operands", args, operands, operands, &in);
+  if (auto error = get_buffers("operands", args, least_operands,
+                               least_operands + has(kHasLossWeights), &in);
       error.failure()) {
     return error;
   }
@@ -285,20 +286,28 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   map[leading_rank + 1] = call->map_width();
 
   // Of each operand its shape with all leading dimensions.
-  Dims full[kOperands] = {image, image, map, image, joined(leading, {2})};
+  const Dims& of_weight = has(kHasLossWeights) ? image : map;
+  Dims full[kOperands] = {
+      image, image, of_weight, image, joined(leading, {kWeightScales}), image};
   if (has(kHasLossWeights) && last) {
     const Dims& shape = in[kWeight].shape;
     if (shape.empty() || shape.back() != 1) {
       call->weight_channels = call->channels;
     }
-    full[kWeight].back() = full[kErrorWeight].back() = call->weight_channels;
+    for (const int k : {kWeight, kErrorWeight, kMeanScale}) {
+      full[k].back() = call->weight_channels;
+    }
   } else {
     call->weight_channels = call->channels;
   }
-  const char* const names[kOperands] = {
-      "", "", has(kHasWeight) ? "cotangent" : "weights", "weights of errors", "scales"};
+  const char* const names[kOperands] = {"",
+                                        "",
+                                        has(kHasWeight) ? "cotangent" : "weights",
+                                        "weights of errors",
+                                        "scales",
+                                        "scales of means"};
   std::vector<Dims> strides;
-  for (size_t i = 0; i < operands; ++i) {
+  for (size_t i = 0; i < in.size(); ++i) {
     const auto found = leading_strides(in[i].shape, full[i], leading_rank);
     const ffi::DataType type = has(kHasWeight) ? img1.dtype : wide;
     if (i >= kWeight && (!found || in[i].dtype != type)) {

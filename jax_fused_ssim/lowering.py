@@ -21,13 +21,14 @@ class InParts(NamedTuple):
     """How an op is made of others whose images devices may share.
 
     Attributes:
-      needed: of its spec, whether it cannot be shared as it is.
+      needed: of the types of its operands and its spec, whether it cannot be shared as
+        it is.
       function: the same by other ops, given the primitive before its arguments.
       better: of the platform, the types of its operands and its parameters, whether it
         is faster in parts, though it need not be shared.
     """
 
-    needed: Callable[[Spec], bool]
+    needed: Callable[[Sequence[Any], Spec], bool]
     function: Callable[..., Any]
     better: Callable[..., bool] = lambda *args, **kw: False
 
@@ -75,7 +76,7 @@ def register_lowerings(
             if platform == "cuda" and not cuda.usable():
                 return elsewhere(ctx, *args, spec=spec, **kw)
             if in_parts and (
-                (in_parts.needed(spec) and _may_be_partitioned(ctx))
+                (in_parts.needed(ctx.avals_in, spec) and _may_be_partitioned(ctx))
                 or in_parts.better(platform, ctx.avals_in, spec=spec, **kw)
             ):
                 parts = functools.partial(in_parts.function, primitive)

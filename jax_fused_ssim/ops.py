@@ -171,7 +171,7 @@ def weighted_loss_sum(
     """
     if is_integer(x):
         x, y = y, x
-    loss, terms = weighted_loss_sum_p.bind(x, y, *weights, spec=_of_images(spec))
+    loss, terms = weighted_loss_sum_p.bind(x, y, *weights.arrays, spec=_of_images(spec))
     return _seen_by_checkify(loss), terms
 
 
@@ -198,7 +198,7 @@ def weighted_loss_sum_grad(
     if wrt == (False, True):
         x, y, wrt = y, x, (True, False)
     loss, terms, *grads = weighted_loss_sum_grad_p.bind(
-        x, y, *weights, spec=_of_images(spec), wrt=wrt
+        x, y, *weights.arrays, spec=_of_images(spec), wrt=wrt
     )
     return _seen_by_checkify(loss), terms, tuple(grads)
 

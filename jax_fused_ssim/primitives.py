@@ -130,7 +130,7 @@ def _weighted_loss_types(x: Any, y: Any, *weights: Any, spec: Spec) -> list[Any]
     kept = full.ndim - spec.spatial_ndim
     dtype = compute_dtype(image_dtype(x, y))
     shapes = weighted.shapes(spec, full.shape, weights[0].shape[-1])
-    for name, a, shape in zip(LossWeights._fields, weights, shapes, strict=True):
+    for name, a, shape in zip(LossWeights._fields, weights, shapes, strict=False):
         if a.shape[kept:] != shape or a.dtype != dtype:
             raise TypeError(f"weights.{name} {a} does not fit images {x} and {y}")
     full = _with_leading(full, weights, kept)
@@ -233,7 +233,8 @@ def _op(
 def _by_plane(errors: bool = False) -> InParts:
     """An op with a loss that is summed over planes, by one that is not."""
 
-    def needed(spec: Spec) -> bool:
+    def needed(avals: Sequence[Any], spec: Spec) -> bool:
+        del avals
         return spec.summed > spec.least_summed(errors)
 
     def function(
@@ -276,8 +277,10 @@ def _map_is_better(
 ) -> bool:
     """Whether a large loss is faster by the ops of the map: on a GPU all but the kernel
     that marches down strips, which is for one gradient of aligned float32 images whose
-    channels share their weights."""
+    channels share their weights. The map does not leave pixels out."""
     x, y, of_map, *_ = avals
+    if _leaves_out(avals):
+        return False
     shape = jnp.broadcast_shapes(x.shape, y.shape)
     if platform != "cuda" or not all(isinstance(n, int) for n in shape):
         return False
@@ -314,13 +317,28 @@ _MAPS_OF_KERNELS = weighted.Maps(
         ssim_map_grad_p.bind(x, y, cotangent, spec=spec, wrt=wrt)
     ),
 )
-_AROUND_THE_MAP = InParts(
-    needed=lambda spec: True,
-    better=_map_is_better,
-    function=lambda _, *args, **params: _weighted_loss(
-        *args, maps=_MAPS_OF_KERNELS, **params
-    ),
-)
+
+
+def _weighted_in_parts() -> InParts:
+    """An op with weights: around the map, which shares them; where windows leave pixels
+    out, which the map does not, by one that is not summed over planes, and copies."""
+    by_plane = _by_plane(errors=True)
+
+    def needed(avals: Sequence[Any], spec: Spec) -> bool:
+        return not _leaves_out(avals) or by_plane.needed(avals, spec)
+
+    def function(primitive: Primitive, *args: Array, **params: Any) -> list[Array]:
+        if _leaves_out(args):
+            return by_plane.function(primitive, *args, **params)
+        return _weighted_loss(*args, maps=_MAPS_OF_KERNELS, **params)
+
+    return InParts(needed=needed, better=_map_is_better, function=function)
+
+
+def _leaves_out(operands: Sequence[Any]) -> bool:
+    """Of an op with weights, whether windows leave pixels out."""
+    return LossWeights(*operands[2:]).mean_scales is not None
+
 
 ssim_sum_p = _op(
     "ssim_sum",
@@ -345,13 +363,13 @@ weighted_loss_sum_p = _op(
     "weighted_loss_sum",
     _weighted_loss_types,
     _weighted_loss,
-    _AROUND_THE_MAP,
+    _weighted_in_parts(),
 )
 weighted_loss_sum_grad_p = _op(
     "weighted_loss_sum_grad",
     _weighted_loss_grad_types,
     _weighted_loss,
-    _AROUND_THE_MAP,
+    _weighted_in_parts(),
 )
 ssim_map_p = _op(
     "ssim_map", _map_types, lambda x, y, *, spec: [xla.ssim_map(x, y, spec)]

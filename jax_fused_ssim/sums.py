@@ -54,12 +54,37 @@ def split_sum_of_any(
     Returns:
       The sums.
     """
+    return _sum_of_parts(*_parts(a), tuple(axes), mesh_axes)
+
+
+def split_sum_of_constants(a: Array, axes: Sequence[int]) -> Array:
+    """The same without derivative, for which nothing as large as the array is written.
+
+    Args:
+      a: as in `split_sum_of_any`.
+      axes: to sum along, one after the other.
+
+    Returns:
+      The sums; other axes keep their places.
+    """
+    a = jax.lax.stop_gradient(a)
+    zero = jnp.zeros((), a.dtype)
+
+    def add(one: tuple[Array, Array], other: tuple[Array, Array]) -> Any:
+        return one[0] + other[0], one[1] + other[1]
+
+    for axis in sorted((i % a.ndim for i in axes), reverse=True):
+        a = sum(jax.lax.reduce(_parts(a), (zero, zero), add, (axis,)))
+    return a
+
+
+def _parts(a: Array) -> tuple[Array, Array]:
+    """The first digits of numbers, and what is left of them."""
     info = jnp.finfo(a.dtype)
     coarse = jax.lax.reduce_precision(
         jax.lax.stop_gradient(a), info.nexp, (info.nmant - 1) // 2
     )
-    rest = jnp.where(jnp.isinf(coarse), 0, a - coarse)
-    return _sum_of_parts(coarse, rest, tuple(axes), mesh_axes)
+    return coarse, jnp.where(jnp.isinf(coarse), 0, a - coarse)
 
 
 def _sum_of_parts(

@@ -29,11 +29,20 @@ from jax_fused_ssim.integer import image_dtype, pixels
 from jax_fused_ssim.mean import Mean, Means, inner_product, means_of_terms
 from jax_fused_ssim.placement import placed_like
 from jax_fused_ssim.spec import RADIUS, Spec, compute_dtype
-from jax_fused_ssim.weighted import LossWeights, any_in_window, filled
+from jax_fused_ssim.sums import split_sum_of_constants
+from jax_fused_ssim.weighted import (
+    LossWeights,
+    any_in_window,
+    dissimilarity_of_seen,
+    filled,
+    mean_scales_of,
+)
 
 Weighting = Literal["map", "inside", "normalized"]
 
 _DTYPES = ("bool", "bfloat16", "float16", "float32", "float64")
+# Of the dtypes of the arithmetic: those of a number and of 1 / it.
+_EXPONENTS = {"float32": (-120, 120), "float64": (-1000, 1000)}
 _NO_DERIVATIVE = (
     "weights have no derivative. To differentiate in them, weigh the map yourself: "
     'fused_ssim(..., reduction="none") without weights.'
@@ -57,9 +66,9 @@ def checked_weights(
       reduction: what the user passed.
 
     Returns:
-      The weights as booleans, or at least 0 in the dtype of the arithmetic, with as
-      many dimensions as the image, each of its size or of size 1; None where there are
-      none.
+      The weights as booleans or in the dtype of the arithmetic, with as many dimensions
+      as the image, each of its size or of size 1; None where there are none. What is
+      below 0 counts for nothing.
     """
     if not isinstance(weighting, str) or weighting not in get_args(Weighting):
         options = ", ".join(map(repr, get_args(Weighting)))
@@ -82,8 +91,7 @@ def checked_weights(
     image, _ = images
     _check_shape(array.shape, image.shape, spec)
     if array.dtype != bool:
-        # What is below 0 counts as little as a 0; a NaN stays.
-        array = jnp.maximum(array.astype(compute_dtype(image_dtype(*images))), 0)
+        array = array.astype(compute_dtype(image_dtype(*images)))
     array = jnp.expand_dims(array, range(image.ndim - array.ndim))
     return constant(placed_like(array, image, spec), _NO_DERIVATIVE)
 
@@ -130,11 +138,11 @@ def weighted_loss_mean(
     if _has_op(weights, mean, weighting):
         spec = mean.spec if mean.errors else mean.spec.plain()
         spec = spec.with_scales(1.0, 1.0).with_summed(mean.summed(x.shape))
-        if not is_mask:
-            weights = _relative(weights, mean)
-        of_loss = _loss_weights(weights, x.shape, mean, weighting)
+        unit = None if is_mask else _unit(weights, mean)
+        of_loss = _loss_weights(weights, unit, x.shape, mean, weighting)
         loss, means = _loss_of_op(x, y, of_loss, spec, mean.errors)
         return loss, means if mean.errors else None
+    weights = jnp.maximum(weights, 0)
     # Half precision would round the map before it is weighted.
     x, y = (pixels(a, mean.spec, dtype) for a in (x, y))
     plain = mean._replace(spec=mean.spec.plain())
@@ -150,17 +158,19 @@ def weighted_loss_mean(
 
 def _has_op(weights: Array, mean: Mean, weighting: Weighting) -> bool:
     """Whether one op can count the SSIM and the errors."""
-    return (
-        weighting != "normalized"
-        and mean.is_whole
-        and len(_axes_of(weights, mean.spec)) == 2
-    )
+    return mean.is_whole and len(_axes_of(weights, mean.spec)) == 2
 
 
-def _relative(weights: Array, mean: Mean) -> Array:
-    """The weights divided by the largest of those that a mean is over."""
+def _unit(weights: Array, mean: Mean) -> Array:
+    """A power of two with which those that a mean is over are within [0, 1], and one is
+    more than 1/4. It changes no digit of them."""
+    weights = lax.stop_gradient(weights)
     largest = jnp.max(weights, _averaged(mean, weights.ndim), keepdims=True)
-    return weights / jnp.where(largest == 0, 1, largest)
+    _, exponent = jnp.frexp(largest)
+    # Neither it nor the largest times it is subnormal.
+    exponent = jnp.clip(exponent, *_EXPONENTS[weights.dtype.name])
+    unit = jnp.ldexp(jnp.ones((), weights.dtype), -exponent)
+    return jnp.where(jnp.isfinite(largest), unit, jnp.nan)
 
 
 def _averaged(mean: Mean, ndim: int) -> tuple[int, ...]:
@@ -169,23 +179,36 @@ def _averaged(mean: Mean, ndim: int) -> tuple[int, ...]:
 
 
 def _loss_weights(
-    weights: Array, image: Sequence[int], mean: Mean, weighting: Weighting
+    weights: Array,
+    unit: Array | None,
+    image: Sequence[int],
+    mean: Mean,
+    weighting: Weighting,
 ) -> LossWeights:
-    """What pixels of the map and of the image count for, and 1 / the sums of that."""
+    """What pixels count for in the map and in the errors, and 1 / the sums of that."""
     spec = mean.spec
-    if weighting == "map":
-        of_map = _covered(weights, spec.padding, image, mean)
-    else:
-        of_map = _window_means(weights, mean)
+    of_map, mean_scales = weights, None
+    counts = jnp.maximum(weights, 0)
+    windows = _without_border(counts, spec.padding, mean)
+    if weighting == "inside":
+        windows = of_map = _back_to_image(_window_means(counts, mean), image, spec)
+    if weighting == "normalized":
+        padded = spec.with_padding(spec.spatial_axes, True)
+        seen = _extended(weights > 0, spec.spatial_axes, mean._replace(spec=padded))
+        mean_scales = mean_scales_of(seen, spec, weights.dtype)
     whole = [p or not c for p, c in zip(spec.padding, spec.crop, strict=True)]
-    counted = _covered(weights, whole, image, mean)
-    map_total = _total(of_map, spec.map_shape(tuple(image)), mean)
-    error_total = _total(counted, spec.error_shape(tuple(image)), mean)
+    counted = _without_border(counts, whole, mean)
+    if unit is not None:
+        windows, counted = windows * unit, counted * unit
+    map_total, error_total = (_op_total(a, image, mean) for a in (windows, counted))
     totals = jnp.stack([map_total, error_total], -1)
     scales = jnp.where(totals == 0, 0, 1 / jnp.where(totals == 0, 1, totals))
+    own = jnp.ones((), scales.dtype) if unit is None else unit
+    own = own.reshape(scales.shape[:-1])
+    scales = jnp.concatenate([scales, own[..., None]], -1)
     kept = weights.ndim - spec.spatial_ndim
     scales = jnp.expand_dims(scales, range(scales.ndim - 1, kept))
-    return LossWeights(of_map, weights, scales)
+    return LossWeights(of_map, weights, scales, mean_scales)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
@@ -203,7 +226,7 @@ def _loss_of_op(
 def _loss_of_op_jvp(spec: Spec, errors: bool, primals: Any, tangents: Any) -> Any:
     x, y, weights = primals
     wrt, given = ops.perturbed(tangents[:2])
-    of_weights = [t for t in tangents[2] if not isinstance(t, SymbolicZero)]
+    of_weights = [t for t in tangents[2].arrays if not isinstance(t, SymbolicZero)]
     if any(wrt):
         loss, terms, grads = ops.weighted_loss_sum_grad(x, y, weights, spec, wrt)
     else:
@@ -264,14 +287,8 @@ def _normalized(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, 
     counted = _covered(weights, spec.padding, x.shape, mean)
     x, y = (jnp.where(weights > 0, a, 0) for a in (x, y))
     x, y, wide = (_extended(a, axes, mean) for a in (x, y, weights))
-    there = wide > 0
-    a = xla._sum_difference(*(filled(b, there, spec) for b in (x, y)), spec)
-    s, d = (jnp.where(there, b, 0) for b in (a.s, a.d))
-    share = xla._windowed_mean(jnp.where(there, 1, jnp.zeros((), s.dtype)), spec)
-    moments = xla._windowed_mean(jnp.stack([s, d, s * s, d * d]), spec)
-    moments = moments / jnp.where(share == 0, 1, share)[None]
-    terms = xla._terms(a, xla._Moments(*moments), spec)
-    return xla._dissimilarity(terms), counted
+    mean_scales = mean_scales_of(wide > 0, spec, x.dtype)
+    return dissimilarity_of_seen(x, y, wide > 0, mean_scales, spec), counted
 
 
 def _weighted_errors(
@@ -295,6 +312,14 @@ def _total(weights: Array, shape: Sequence[Any], mean: Mean) -> Array:
     axes = _averaged(mean, len(shape))
     copies = math.prod(shape[i] for i in axes if weights.shape[i] == 1)
     total = sum_of_last(weights, len(axes), mean.mesh_axes)
+    return total * jnp.asarray(copies, total.dtype)
+
+
+def _op_total(weights: Array, image: Sequence[Any], mean: Mean) -> Array:
+    """The sum of what all pixels of whole images have, without derivative."""
+    axes = _averaged(mean, len(image))
+    copies = math.prod(image[i] for i in axes if weights.shape[i] == 1)
+    total = split_sum_of_constants(weights, axes)
     return total * jnp.asarray(copies, total.dtype)
 
 
@@ -373,6 +398,25 @@ def _within(
 def _inner(a: Array, axis: int) -> Array:
     """Without the outermost pixels, which are not in the map of unpadded images."""
     return lax.slice_in_dim(a, RADIUS, a.shape[axis] - RADIUS, axis=axis)
+
+
+def _without_border(weights: Array, padding: Sequence[bool], mean: Mean) -> Array:
+    """With zeros for the pixels of a whole image that are not in the map. Cut off, XLA
+    writes the rest out before it adds it up."""
+    for axis, padded in zip(mean.spec.spatial_axes, padding, strict=True):
+        if not padded:
+            inner = _within(weights.shape, axis, mean, border=RADIUS)
+            weights = jnp.where(inner, weights, 0)
+    return weights
+
+
+def _back_to_image(a: Array, image: Sequence[int], spec: Spec) -> Array:
+    """Of the pixels of a map, with zeros for those of the image beside it."""
+    widths = [(0, 0)] * a.ndim
+    for axis in spec.spatial_axes:
+        margin = (image[axis] - a.shape[axis]) // 2
+        widths[axis] = (margin, margin)
+    return jnp.pad(a, widths)
 
 
 def _masked(

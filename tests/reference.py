@@ -54,17 +54,36 @@ def _windowed_mean(a):
     return a
 
 
-class Similarity:
-    """SSIM of two images: its map, and its gradients for any number of cotangents."""
+def mean_scales(seen, padding=(True, True)):
+    """1 / the share of every window that sees, and 1 where nothing does."""
+    share = _windowed_mean(_pad(np.asarray(seen, REAL), [RADIUS * p for p in padding]))
+    return 1 / np.where(share == 0, 1, share)
 
-    def __init__(self, x, y, padding=(True, True), data_range=1.0, k1=0.01, k2=0.03):
+
+class Similarity:
+    """SSIM of two images: its map, and its gradients for any number of cotangents.
+
+    With `seen`, booleans of all pixels, the statistics are of the pixels seen: windows
+    lack the others, and the border.
+    """
+
+    def __init__(
+        self, x, y, padding=(True, True), data_range=1.0, k1=0.01, k2=0.03, seen=None
+    ):
         self.images = x, y = np.asarray(x, REAL), np.asarray(y, REAL)
         self.padding = padding
-        x, y = (_pad(a, [RADIUS * p for p in padding]) for a in (x, y))
-        mu1, mu2 = self.means = _windowed_mean(x), _windowed_mean(y)
-        s11 = _windowed_mean(x * x) - mu1**2
-        s22 = _windowed_mean(y * y) - mu2**2
-        s12 = _windowed_mean(x * y) - mu1 * mu2
+        self.seen, self.scales = 1, 1
+        if seen is not None:
+            self.seen, self.scales = seen, mean_scales(seen, padding)
+        x, y = (_pad(self.seen * a, [RADIUS * p for p in padding]) for a in (x, y))
+
+        def mean(a):
+            return self.scales * _windowed_mean(a)
+
+        mu1, mu2 = self.means = mean(x), mean(y)
+        s11 = mean(x * x) - mu1**2
+        s22 = mean(y * y) - mu2**2
+        s12 = mean(x * y) - mu1 * mu2
         c1, c2 = (REAL(k) * REAL(data_range) for k in (k1, k2))
         c1, c2 = c1 * c1, c2 * c2
         self.a1, self.a2 = 2 * mu1 * mu2 + c1, 2 * s12 + c2
@@ -80,7 +99,7 @@ class Similarity:
 
         def spread(a):
             amounts = [2 * RADIUS - RADIUS * p for p in self.padding]
-            return _windowed_mean(_pad(cotangent * a, amounts))
+            return _windowed_mean(_pad(cotangent * self.scales * a, amounts))
 
         spread_variance, spread_s12 = spread(in_variance), spread(in_s12)
 
@@ -88,7 +107,8 @@ class Similarity:
             in_mu = 2 * mu_other * a2 / (b1 * b2) - 2 * mu * self.map / b1
             # The variance and the covariance contain it too.
             in_mu = in_mu - 2 * mu * in_variance - mu_other * in_s12
-            return spread(in_mu) + 2 * image * spread_variance + other * spread_s12
+            everything = 2 * image * spread_variance + other * spread_s12
+            return self.seen * (spread(in_mu) + everything)
 
         (x, y), (mu1, mu2) = self.images, self.means
         return [of(x, y, mu1, mu2), of(y, x, mu2, mu1)]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import reference
 from implementations import in_pairs
-from ops_table import OPS, loss_weights
+from ops_table import OPS, holes, loss_weights
 from reference import relative
 
 from jax_fused_ssim.spec import Spec
@@ -54,6 +54,14 @@ class Expected:
 
     def __init__(self, x, y, crop=CROPS["same"], **options):
         self.similarity = reference.Similarity(x, y, **options)
+
+        @functools.cache
+        def similarity_of_seen(channels_last):
+            channels = 1 if channels_last else x.shape[-3]
+            seen = holes((*x.shape[:-3], channels, *x.shape[-2:]))
+            return reference.Similarity(x, y, **options, seen=seen)
+
+        self.similarity_of_seen = similarity_of_seen
         self.map = self.similarity.map
         self.cotangent = images.noise(self.map.shape, 7).astype(x.dtype)
         self.map_grads = self.similarity.gradients(self.cotangent)
@@ -68,27 +76,33 @@ class Expected:
         ]
         self.of_weights = functools.cache(self._of_weights)
 
-    def _of_weights(self, spec):
+    def _of_weights(self, spec, weighting):
         """Terms and gradients of a loss under weights, or of spec None without."""
         of_map, of_errors, scales = 1, 1, (1, 1)
+        similarity = self.similarity
+        if weighting == "normalized":
+            similarity = self.similarity_of_seen(spec.channels_last)
         if spec:
             cotangent = jnp.asarray(
                 reference.unplanes(self.cotangent, spec.channels_last)
             )
-            weights = loss_weights(cotangent, spec)
+            weights = loss_weights(cotangent, spec, weighting)
+            scales = np.asarray(weights.scales, reference.REAL).ravel()
             of_map, of_errors = (
-                reference.planes(np.asarray(w, reference.REAL), spec.channels_last)
+                scales[2]
+                * reference.planes(np.asarray(w, reference.REAL), spec.channels_last)
                 for w in weights[:2]
             )
-            scales = np.asarray(weights.scales, reference.REAL).ravel()
+            uncovered = [not p for p in spec.padding]
+            of_map = reference._where_counted(of_map, uncovered)
         counted = of_errors * np.ones_like(self.error_grads[0])
         counted = reference._where_counted(counted, self.crop)
         terms = [
             *(scales[1] * counted * e for e in self.errors),
-            scales[0] * of_map * (1 - self.map),
+            scales[0] * of_map * (1 - similarity.map),
         ]
         factor = -reference.REAL(WEIGHTS[0]) * scales[0] / self.map.size
-        grads = self.similarity.gradients(of_map * np.ones_like(self.map))
+        grads = similarity.gradients(of_map * np.ones_like(self.map))
         error_factor = scales[1] * of_errors / self.errors[0].size
         grads = [
             (factor * g, error_factor * e)
@@ -98,7 +112,7 @@ class Expected:
 
     def terms(self, op, spec):
         """Mean errors and mean 1 - SSIM of every plane, or every image."""
-        terms, _ = self.of_weights(spec if op.weights else None)
+        terms, _ = self.of_weights(spec if op.weights else None, op.weighting)
         return terms.mean(-2) if spec.channels_last else terms
 
     def loss(self, op, spec):
@@ -111,7 +125,7 @@ class Expected:
         """What the op is to give."""
         grads = self.map_grads
         if op.loss:
-            _, both = self.of_weights(spec if op.weights else None)
+            _, both = self.of_weights(spec if op.weights else None, op.weighting)
             grads = [g + e if op.errors else g for g, e in both]
         return [grad for grad, asked in zip(grads, op.wrt, strict=True) if asked]
 
@@ -186,7 +200,9 @@ def check(
             continue
         for found, exact in zip(results, expected.gradients(op, spec), strict=True):
             rounding = half_ulp if found.dtype == jnp.bfloat16 else 0
-            assert relative(planes(found), exact, rounding) < gradient, name
+            # The statistics of few pixels multiply the rounding of what they are of.
+            allowed = 2 * gradient if op.leaves_out else gradient
+            assert relative(planes(found), exact, rounding) < allowed, name
 
 
 @every_case(images.pairs(), channels_last=LAYOUTS, padding=["same", "valid"])
@@ -305,9 +321,12 @@ def test_shapes(shape, padding, channels_last, implementation, dtype):
         with jax.enable_x64(True):
             check(x, y, expected, spec, mean=1e-13, map_=1e-12, gradient=1e-11)
     else:
-        # Over one pixel, no rounding averages out.
-        mean = MEAN_TOLERANCE if expected.map.size > 1 else 1e-6
-        check(x, y, expected, spec, mean=mean, map_=1e-5, gradient=1e-6)
+        # Over one pixel, no rounding averages out. The variance of one that is seen
+        # alone is nothing but rounding.
+        mean, gradient = MEAN_TOLERANCE, 1e-6
+        if expected.map.size == 1:
+            mean, gradient = 4e-6, 1e-5
+        check(x, y, expected, spec, mean=mean, map_=1e-5, gradient=gradient)
 
 
 @pytest.mark.parametrize("implementation", ["fused", "xla"])

@@ -40,15 +40,16 @@ IMAGE = array(SHAPE)
 LOSS = array(PLANES)
 TERMS = array((*PLANES, 3))
 WORDS = array((*PLANES, SCRATCH_WORDS), "uint32")
-SCALES = array((1, 1, 2))
-# Name: operands, results; of a gradient the first alone.
+SCALES = array((1, 1, 3))
+# Name: operands, results; of a gradient the first alone, of weights those that hide
+# nothing from windows.
 OPS = {
     op.name: (
         [IMAGE] * (2 + op.cotangent) + [IMAGE, IMAGE, SCALES] * op.weights,
         [LOSS] * op.loss + [TERMS] * op.errors + [IMAGE] * op.images + [WORDS],
     )
     for op in ops_table.OPS.values()
-    if op.wrt in (None, ops_table.FIRST)
+    if op.wrt in (None, ops_table.FIRST) and op.weighting == "inside"
 }
 
 
@@ -71,6 +72,7 @@ def refused(op, operands, results, message, **attributes):
     assert "jax_fused_ssim: " in str(caught.value)
 
 
+WEIGHTED = [op for op in OPS if "weighted" in op]
 every_op = pytest.mark.parametrize("op", OPS)
 
 
@@ -84,8 +86,10 @@ def test_buffers_that_fit(op):
     of_map, of_errors = 1, 1
     if op.startswith("weighted"):
         of_map, of_errors = (images.noise(SHAPE, seed) for seed in (2, 3))
-        scales = images.noise((1, 1, 2), 4)
-        of_map, of_errors = of_map * scales[..., :1], of_errors * scales[..., 1:]
+        *scales, unit = np.split(images.noise((1, 1, 3), 4), 3, -1)
+        of_map, of_errors = (
+            unit * s * w for s, w in zip(scales, (of_map, of_errors), strict=True)
+        )
     loss = 0.2 * (of_map * (1 - expected)).sum((-2, -1))
     if "loss_sum" in op:
         l1, l2 = (
@@ -107,8 +111,9 @@ def test_buffers_that_fit(op):
 @pytest.mark.parametrize("change", [-1, 1])
 def test_number_of_operands(op, change):
     operands, results = OPS[op]
-    operands = operands[:-1] if change < 0 else [*operands, IMAGE]
-    refused(op, operands, results, r"expected \d operands, got \d")
+    more = [IMAGE] * (2 if op in WEIGHTED else 1)
+    operands = operands[:-1] if change < 0 else [*operands, *more]
+    refused(op, operands, results, r"expected \d( or \d)? operands, got \d")
 
 
 @every_op
@@ -302,14 +307,21 @@ def test_cotangent_that_is_shared(leading):
     assert np.abs(found).max() > 0
 
 
-with_weights = pytest.mark.parametrize("op", [op for op in OPS if "weighted" in op])
-NAMES = {2: "weights must be", 3: "weights of errors must be", 4: "scales must be"}
+with_weights = pytest.mark.parametrize("op", WEIGHTED)
+NAMES = {
+    2: "weights must be",
+    3: "weights of errors must be",
+    4: "scales must be",
+    5: "scales of means must be",
+}
 
 
 @with_weights
 @pytest.mark.parametrize("index", NAMES)
 def test_weights_that_do_not_fit(op, index):
     operands, results = OPS[op]
+    operands = [*operands, IMAGE]
+    call(op, operands, results)
     right = operands[index]
     for wrong in (
         array(right.shape, "float16"),
@@ -332,7 +344,7 @@ def test_weights_of_interleaved_channels_together(op):
     attributes = {**ATTRIBUTES, "channels_last": np.bool_(True)}
     x, y = (images.noise(shape, seed).astype(np.float32) for seed in (0, 1))
     one = [images.noise((*shape[:-1], 1), s).astype(np.float32) for s in (2, 3)]
-    scales = np.ones((1, 2), np.float32)
+    scales = np.ones((1, 3), np.float32)
     *found, _ = target(x, y, *one, scales, **attributes)
     each = [np.broadcast_to(w, shape) for w in one]
     *expected, _ = target(x, y, *each, scales, **attributes)

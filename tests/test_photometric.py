@@ -64,6 +64,8 @@ def test_value_terms_and_gradients(
     options = {"padding": padding, "error_region": error_region, **WEIGHTS}
     last, half = data_format == "NHWC", dtype in ("float16", "bfloat16")
     of_term, of_loss, of_gradient = TOLERANCES["float32" if half else dtype]
+    if implementation == "xla" and jax.default_backend() == "gpu":
+        of_term *= 1.2  # XLA fuses and rounds another way there.
     # Without it, as in training, float16 gradients would have few digits.
     scale = 2.0**12 if dtype == "float16" else 1.0
 

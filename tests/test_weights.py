@@ -47,6 +47,7 @@ def holes(shape=SHAPE[-2:]):
 # For "NCHW".
 WEIGHTS = {
     "mask": holes(),
+    "below zero": rng(11).random(SHAPE[-2:]) - 0.3 * ~holes() * 9,
     "random": rng(1).random(SHAPE[-2:]) * holes(),
     "above one, of channels": 5 * rng(2).random(SHAPE[-3:]) + holes(),
     "of images": rng(3).random((2, 1, *SHAPE[-2:])) * holes(),
@@ -101,7 +102,7 @@ def weighted_mean(values, weights, axes, nothing):
 
 def expected(x, y, w, weighting, padding="same", error_region="image", per_image=False):
     """l1, l2 and ssim of images [..., C, H, W]."""
-    w = np.broadcast_to(np.asarray(w, np.float64), x.shape)
+    w = np.broadcast_to(np.maximum(np.asarray(w, np.float64), 0), x.shape)
     border = 0 if padding == "same" else 5
     h, wide = x.shape[-2:]
     places = list(
@@ -147,6 +148,9 @@ COVERED = [
                 ("above one, of channels", "map", REGIONS[0]),
                 ("of images", "inside", REGIONS[1]),
                 ("of images", "normalized", REGIONS[0]),
+                ("below zero", "map", REGIONS[0]),
+                ("below zero", "inside", REGIONS[1]),
+                ("below zero", "normalized", REGIONS[2]),
                 ("of every pixel", "map", REGIONS[2]),
                 ("of every pixel", "inside", REGIONS[0]),
                 ("of every pixel", "normalized", REGIONS[1]),
@@ -235,6 +239,31 @@ def test_ones_change_nothing(weighting, dtype, implementation):
     largest = np.abs(plain[1].astype("float32")).max()
     error = np.abs(weighted[1].astype("float32") - plain[1].astype("float32")).max()
     assert error <= {"float32": 1e-6}.get(dtype, jnp.finfo(dtype).eps) * largest + 1e-7
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    ("weighting", "dtype", "arrays"),
+    [
+        ("map", "float32", 0),
+        ("map", "bool", 1),
+        ("inside", "float32", 1.3),
+        ("normalized", "float32", 1),
+    ],
+)
+def test_memory(weighting, dtype, arrays, padding):
+    """Above images, weights and the gradient: so many arrays of the weights' pixels."""
+    image = jax.ShapeDtypeStruct((1, 200, 300, 3), "float32")
+    mask = jax.ShapeDtypeStruct((200, 300, 1), dtype)
+
+    def loss(x, y, w):
+        options = {"padding": padding, "data_format": "NHWC", "weighting": weighting}
+        return photometric_loss(x, y, weights=w, **options)
+
+    compiled = jax.jit(jax.value_and_grad(loss)).lower(image, image, mask).compile()
+    found = compiled.memory_analysis().temp_size_in_bytes
+    pixels = 4 * np.prod(mask.shape)
+    assert found <= arrays * pixels + 0.03 * pixels
 
 
 @pytest.mark.parametrize("dtype", ["bool", "float16", "bfloat16", "float32"])
