@@ -247,7 +247,7 @@ def test_ones_change_nothing(weighting, dtype, implementation):
     [
         ("map", "float32", 0),
         ("map", "bool", 1),
-        ("inside", "float32", 1.3),
+        ("inside", "float32", 3),
         ("normalized", "float32", 1),
     ],
 )
@@ -263,7 +263,9 @@ def test_memory(weighting, dtype, arrays, padding):
     compiled = jax.jit(jax.value_and_grad(loss)).lower(image, image, mask).compile()
     found = compiled.memory_analysis().temp_size_in_bytes
     pixels = 4 * np.prod(mask.shape)
-    assert found <= arrays * pixels + 0.03 * pixels
+    # XLA for GPUs writes out what of the weights is in an unpadded map.
+    arrays += jax.default_backend() == "gpu" and padding == "valid"
+    assert found <= (arrays + 0.03) * pixels
 
 
 @pytest.mark.parametrize("dtype", ["bool", "float16", "bfloat16", "float32"])
