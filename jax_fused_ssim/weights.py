@@ -261,21 +261,19 @@ def _inside(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, Arra
 def _window_means(weights: Array, mean: Mean) -> Array:
     """The mean weight that the windows of the map see; 0 where they see one of 0."""
     axes = _axes_of(weights, mean.spec)
-    weights_around = _extended(weights, axes, mean)
-    zero = weights_around == 0
-    one = jnp.ones((), weights.dtype)
-    shares = []
+    window_mean = _extended(weights, axes, mean)
+    zero = window_mean == 0
     for axis in axes:
         within = _within(weights.shape, axis, mean, beyond=_margin(axis, mean))
         zero &= within
-        shares.append(xla._windowed_sum(jnp.where(within, one, 0), axis))
-    # The windowed sum of zeros' places tells whether there is any.
-    sums = jnp.stack([weights_around, jnp.where(zero, one, 0)])
-    for axis in axes:
+        one = jnp.ones((), weights.dtype)
+        share = xla._windowed_sum(jnp.where(within, one, 0), axis)
         # Or XLA computes the first axis again for each tap of the second.
-        sums = xla._windowed_sum(lax.optimization_barrier(sums), axis)
-    window_sum, zeros = sums
-    return jnp.where(zeros > 0, 0, functools.reduce(jnp.divide, shares, window_sum))
+        window_mean = xla._windowed_sum(lax.optimization_barrier(window_mean), axis)
+        window_mean = window_mean / share
+    for axis in axes:
+        zero = any_in_window(zero, axis, 0)
+    return jnp.where(zero, 0, window_mean)
 
 
 def _normalized(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, Array]:

@@ -247,7 +247,7 @@ def test_ones_change_nothing(weighting, dtype, implementation):
     [
         ("map", "float32", 0),
         ("map", "bool", 1),
-        ("inside", "float32", 3),
+        ("inside", "float32", 1.3),
         ("normalized", "float32", 1),
     ],
 )
@@ -263,8 +263,10 @@ def test_memory(weighting, dtype, arrays, padding):
     compiled = jax.jit(jax.value_and_grad(loss)).lower(image, image, mask).compile()
     found = compiled.memory_analysis().temp_size_in_bytes
     pixels = 4 * np.prod(mask.shape)
-    # XLA for GPUs writes out what of the weights is in an unpadded map.
-    arrays += jax.default_backend() == "gpu" and padding == "valid"
+    # XLA for GPUs writes out one more: what of the weights is in an unpadded map, or
+    # their windowed sums.
+    one_more = padding == "valid" or weighting == "inside"
+    arrays += jax.default_backend() == "gpu" and one_more
     assert found <= (arrays + 0.03) * pixels
 
 
