@@ -89,8 +89,9 @@ struct TileSum<double> {
   }
 };
 
+// kWeights: of a loss. kLeavesOut: windows do not see what has none.
 template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
-          typename Shape>
+          bool kLeavesOut, typename Shape>
 class Tile {
  public:
   using T = Compute<Element>;
@@ -196,7 +197,9 @@ class Tile {
       factors_ = job_.gradient_factors;
       if (job_.error_weight) {
         error_weight_ = job_.error_weight + offset.of[kErrorWeight];
-        mean_scale_ = job_.mean_scale + offset.of[kMeanScale];
+        if constexpr (kLeavesOut) {
+          mean_scale_ = job_.mean_scale + offset.of[kMeanScale];
+        }
         const T* const scales = job_.scales + offset.of[kScales];
         factors_ = factors_.times(load(scales + kMapScale), load(scales + kErrorScale));
         unit_ = load(scales + kWeightUnit);
@@ -248,7 +251,7 @@ class Tile {
       }
     }
     unsigned int seen = ~0u;
-    if (kWeights && job_.mean_scale) {
+    if constexpr (kLeavesOut) {
       static_assert(kSteps <= 32, "a bit for each");
       seen = 0;
 #pragma unroll
@@ -270,7 +273,7 @@ class Tile {
       if (column < Layout::kImageWidth && row < Layout::kImageHeight) {
         const auto v =
             sum_difference<kErrors>(x[i], y[i], offsets, job_.constants.tap_over_range);
-        const bool is_seen = !kWeights || (seen >> i & 1) != 0;
+        const bool is_seen = !kLeavesOut || (seen >> i & 1) != 0;
         s_[row * Layout::kImagePitch + column] = is_seen ? v.s : T(0);
         d_[row * Layout::kImagePitch + column] = is_seen ? v.d : T(0);
       }
@@ -314,7 +317,7 @@ class Tile {
     Element* const map = job_.map + image_ * job_.map_height * stride + first;
 
     // Asked for early, needed late.
-    T weight[kOut], mean_scale[kWeights ? kOut : 1];
+    T weight[kOut], mean_scale[kLeavesOut ? kOut : 1];
     if constexpr (kWeights) {
       const int64_t centred_on =
           weight_at((y_.origin - Layout::kMapHalo + at.top) * job_.width + x_.origin -
@@ -323,10 +326,10 @@ class Tile {
 #pragma unroll
       for (int r = 0; r < kOut; ++r) {
         weight[r] = job_.weight ? 0 : 1;
-        mean_scale[r] = 1;
+        if constexpr (kLeavesOut) mean_scale[r] = 1;
         if (job_.weight && column_in && y_.map.holds(at.top + r)) {
           weight[r] = unit_ * load(weight_ + centred_on + r * below);
-          if (job_.mean_scale) {
+          if constexpr (kLeavesOut) {
             mean_scale[r] = load(mean_scale_ + centred_on + r * below);
           }
         }
@@ -356,7 +359,8 @@ class Tile {
       const int row = at.top + r;
       const bool in = column_in && y_.map.holds(row);
       T weight_of_maps = weight[r];
-      if constexpr (kWeights) {
+      if constexpr (kLeavesOut) {
+#pragma unroll
         for (int k = 0; k < kMoments; ++k) moments[k][r] *= mean_scale[r];
         weight_of_maps *= mean_scale[r];
       }
@@ -528,7 +532,7 @@ class Tile {
         Maps::template gradients<kErrors, kWeights>(
             means, s_[here], d_[here], error.d, error.weight,
             kWeights ? factors_ : job_.gradient_factors, gradients);
-        if (kWeights && job_.mean_scale) {
+        if constexpr (kLeavesOut) {
           for (T& gradient : gradients) {
             gradient = where_positive(error.weight, gradient);
           }
@@ -581,11 +585,12 @@ class Tile {
 };
 
 template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
-          typename Shape>
+          bool kLeavesOut, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     tile_kernel(const TileJob<Element> job) {
   extern __shared__ __align__(16) unsigned char shared[];
-  Tile<Element, kGradients, kErrors, kIntegers, kWeights, Shape> tile(job, shared);
+  Tile<Element, kGradients, kErrors, kIntegers, kWeights, kLeavesOut, Shape> tile(
+      job, shared);
   for (int64_t i = blockIdx.x; i < job.tiles; i += gridDim.x) {
     tile.run(i);
     __syncthreads();

@@ -16,7 +16,7 @@
 namespace jax_fused_ssim::cuda {
 
 template <typename Element, int kGradients, bool kErrors, bool kIntegers = false,
-          bool kWeights = false,
+          bool kWeights = false, bool kLeavesOut = false,
           typename Shape = TileShape<Compute<Element>, kGradients>>
 cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
                                const Call& call) {
@@ -37,9 +37,10 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
 
   const Grid grid = {std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()),
                      Shape::kThreads, Layout::kBytes};
-  return launch(stream, device, job.accumulators != nullptr,
-                tile_kernel<Element, kGradients, kErrors, kIntegers, kWeights, Shape>,
-                grid, job);
+  return launch(
+      stream, device, job.accumulators != nullptr,
+      tile_kernel<Element, kGradients, kErrors, kIntegers, kWeights, kLeavesOut, Shape>,
+      grid, job);
 }
 
 // With errors and without weights.
@@ -55,9 +56,20 @@ cudaError_t launch_unweighted_loss_tile(cudaStream_t stream, const Device& devic
                              : of_floats(stream, device, call);
 }
 
-// With errors. There are kernels that know any kind of pixels and may have weights, and
-// for other types than float no others: they cost little beside float64, and large
-// images of half precision are strips. Integers have none of both gradients.
+// With errors, by kernels that know any kind of pixels and may have weights. Integers
+// have none of both gradients.
+template <typename Element, bool kLeavesOut>
+cudaError_t launch_weighted_loss_tile(cudaStream_t stream, const Device& device,
+                                      const Call& call) {
+  const auto launch =
+      call.grad2   ? launch_tile_kernel<Element, 2, true, false, true, kLeavesOut>
+      : call.grad1 ? launch_tile_kernel<Element, 1, true, true, true, kLeavesOut>
+                   : launch_tile_kernel<Element, 0, true, true, true, kLeavesOut>;
+  return launch(stream, device, call);
+}
+
+// With errors. Other types than float have no kernels without weights: these cost
+// little beside float64, and large images of half precision are strips.
 template <typename Element>
 cudaError_t launch_loss_tile(cudaStream_t stream, const Device& device,
                              const Call& call) {
@@ -66,10 +78,9 @@ cudaError_t launch_loss_tile(cudaStream_t stream, const Device& device,
       return launch_unweighted_loss_tile<Element>(stream, device, call);
     }
   }
-  const auto launch = call.grad2   ? launch_tile_kernel<Element, 2, true, false, true>
-                      : call.grad1 ? launch_tile_kernel<Element, 1, true, true, true>
-                                   : launch_tile_kernel<Element, 0, true, true, true>;
-  return launch(stream, device, call);
+  return call.leaves_out()
+             ? launch_weighted_loss_tile<Element, true>(stream, device, call)
+             : launch_weighted_loss_tile<Element, false>(stream, device, call);
 }
 
 template <typename Element>
