@@ -168,7 +168,8 @@ def test_the_tables_are_those_of_the_results(tmp_path):
     copy = tmp_path / "page.md"
     copy.write_text(page.read_text())
     recorded = ROOT / "benchmarks" / "results"
-    files = [recorded / "h100.jsonl", recorded / "epyc_2_cores.jsonl"]
+    names = ("h100", "h100_losses", "epyc_2_cores")
+    files = [recorded / f"{name}.jsonl" for name in names]
     run("benchmarks.table", *files, "--page", copy)
     assert copy.read_text() == page.read_text()
 
