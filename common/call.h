@@ -58,7 +58,8 @@ struct Call {
   //                  [0, 1] then: a power of two
   //   kMeanScale     what the windowed means of every image pixel's window are
   //                  multiplied by: then windows see neither pixels whose error counts
-  //                  for nothing nor the border; null: they see all
+  //                  for nothing nor the border; null: they see all.
+  //                  Not of kF16 and kBF16
   const void* operand[kOperands] = {};
   int64_t weight_channels = 1;
 

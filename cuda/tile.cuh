@@ -89,7 +89,7 @@ struct TileSum<double> {
   }
 };
 
-// kWeights: of a loss. kLeavesOut: windows do not see what has none.
+// kWeights: of a loss. kLeavesOut: windows may not see what has none.
 template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
           bool kLeavesOut, typename Shape>
 class Tile {
@@ -251,7 +251,7 @@ class Tile {
       }
     }
     unsigned int seen = ~0u;
-    if constexpr (kLeavesOut) {
+    if (kLeavesOut && job_.mean_scale) {
       static_assert(kSteps <= 32, "a bit for each");
       seen = 0;
 #pragma unroll
@@ -329,7 +329,7 @@ class Tile {
         if constexpr (kLeavesOut) mean_scale[r] = 1;
         if (job_.weight && column_in && y_.map.holds(at.top + r)) {
           weight[r] = unit_ * load(weight_ + centred_on + r * below);
-          if constexpr (kLeavesOut) {
+          if (kLeavesOut && job_.mean_scale) {
             mean_scale[r] = load(mean_scale_ + centred_on + r * below);
           }
         }
@@ -532,7 +532,7 @@ class Tile {
         Maps::template gradients<kErrors, kWeights>(
             means, s_[here], d_[here], error.d, error.weight,
             kWeights ? factors_ : job_.gradient_factors, gradients);
-        if constexpr (kLeavesOut) {
+        if (kLeavesOut && job_.mean_scale) {
           for (T& gradient : gradients) {
             gradient = where_positive(error.weight, gradient);
           }

@@ -78,9 +78,14 @@ cudaError_t launch_loss_tile(cudaStream_t stream, const Device& device,
       return launch_unweighted_loss_tile<Element>(stream, device, call);
     }
   }
-  return call.leaves_out()
-             ? launch_weighted_loss_tile<Element, true>(stream, device, call)
-             : launch_weighted_loss_tile<Element, false>(stream, device, call);
+  // Beside float64 the choice costs little at run time; halves leave nothing out.
+  constexpr bool kMayLeaveOut = std::is_same_v<Element, double>;
+  if constexpr (std::is_same_v<Element, float>) {
+    if (call.leaves_out()) {
+      return launch_weighted_loss_tile<Element, true>(stream, device, call);
+    }
+  }
+  return launch_weighted_loss_tile<Element, kMayLeaveOut>(stream, device, call);
 }
 
 template <typename Element>

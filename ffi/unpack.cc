@@ -322,6 +322,9 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
     strides.push_back(*found);
     call->operand[i] = in[i].data;
   }
+  if (call->leaves_out() && *dtype != DType::kF32 && *dtype != DType::kF64) {
+    return invalid("scales of means are for images of float32 or float64");
+  }
   if (auto error = merge_leading(leading, strides, &call->leading); error.failure()) {
     return error;
   }

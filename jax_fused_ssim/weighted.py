@@ -33,7 +33,8 @@ class LossWeights(NamedTuple):
         the weights, with which they are within [0, 1].
       mean_scales: as `map`, what multiplies the means that the windows see. They see
         neither the border nor what has no weight in `errors` then, and what is here is
-        1 / the share of the window that is left. None: they see everything.
+        1 / the share of the window that is left. Not of images in half precision.
+        None: they see everything.
     """
 
     map: Array

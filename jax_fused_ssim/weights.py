@@ -25,7 +25,7 @@ from jax.typing import ArrayLike
 from jax_fused_ssim import halo, ops, xla
 from jax_fused_ssim.constant import constant
 from jax_fused_ssim.errors import sum_of_last
-from jax_fused_ssim.integer import image_dtype, pixels
+from jax_fused_ssim.integer import image_dtype, is_integer, pixels
 from jax_fused_ssim.mean import Mean, Means, inner_product, means_of_terms
 from jax_fused_ssim.placement import placed_like
 from jax_fused_ssim.spec import RADIUS, Spec, compute_dtype
@@ -138,6 +138,9 @@ def weighted_loss_mean(
     if _has_op(weights, mean, weighting):
         spec = mean.spec if mean.errors else mean.spec.plain()
         spec = spec.with_scales(1.0, 1.0).with_summed(mean.summed(x.shape))
+        if weighting == "normalized":
+            # No kernel leaves pixels out of images in half precision.
+            x, y = (a if is_integer(a) else a.astype(dtype) for a in (x, y))
         unit = None if is_mask else _unit(weights, mean)
         of_loss = _loss_weights(weights, unit, x.shape, mean, weighting)
         loss, means = _loss_of_op(x, y, of_loss, spec, mean.errors)

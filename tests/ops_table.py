@@ -63,6 +63,8 @@ class Op:
         return sum(self.wrt) if self.wrt else int(self.name == "ssim_map")
 
     def __call__(self, x, y, cotangent, spec):
+        if self.leaves_out:  # which images in half precision do not know
+            x, y = (a.astype(compute_dtype(a.dtype)) for a in (x, y))
         arguments = [x, y, *[cotangent] * self.cotangent]
         if self.weights:
             arguments.append(loss_weights(cotangent, spec, self.weighting))
