@@ -3,6 +3,7 @@
 from jax_fused_ssim import sharded
 from jax_fused_ssim.info import build_info
 from jax_fused_ssim.metrics import ImageMetrics, image_metrics
+from jax_fused_ssim.ms_ssim import fused_ms_ssim
 from jax_fused_ssim.native import CUSTOM_CALL_TARGETS
 from jax_fused_ssim.photometric import PhotometricTerms, photometric_loss
 from jax_fused_ssim.ssim import fused_ssim
@@ -12,6 +13,7 @@ __all__ = [
     "ImageMetrics",
     "PhotometricTerms",
     "build_info",
+    "fused_ms_ssim",
     "fused_ssim",
     "image_metrics",
     "photometric_loss",

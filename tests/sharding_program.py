@@ -15,7 +15,12 @@ import numpy as np
 from eight_devices import collectives, error
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_fused_ssim import fused_ssim, image_metrics, photometric_loss
+from jax_fused_ssim import (
+    fused_ms_ssim,
+    fused_ssim,
+    image_metrics,
+    photometric_loss,
+)
 
 
 def squared_map(x, y):
@@ -38,6 +43,16 @@ def channels_last(x, y):
 
 def loss(x, y):
     return photometric_loss(x, y, l2_weight=0.5)
+
+
+def normalized(x, y):
+    """Of pixels that have a weight, by an op that copies the weights."""
+    mask = jnp.ones(x.shape[-2:]).at[:9, 3:20].set(0)
+    return photometric_loss(x, y, weights=mask, weighting="normalized")
+
+
+def scales(x, y):
+    return fused_ms_ssim(x, y, scale_weights=(0.3, 0.7))
 
 
 def gradients(f):
@@ -90,6 +105,9 @@ CASES = {
         (),
     ),
     "loss, shard_map": (over_devices, False, ("a",), ("a",)),
+    "normalized loss": (gradients(normalized), False, ("a",), ("a",)),
+    "scales": (gradients(scales), False, ("a",), ("a",)),
+    "scales, channels": (gradients(scales), False, (None, "b"), (None, "b")),
     "metrics": (image_metrics, False, ("a",), ("a",)),
     "rows": (gradients(fused_ssim), False, (None, None, "a"), (None, None, "a")),
     "batch and rows": (

@@ -38,6 +38,7 @@ def test_leading_dimensions_are_not_gathered(results, case):
         ("two axes in one", 1),
         ("per image", 0),
         ("loss", 1),
+        ("scales", 1),
         ("metrics", 0),
     ],
 )
