@@ -20,7 +20,7 @@ from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
 
 Padding = Literal["same", "valid"]
 DataFormat = Literal["NCHW", "NHWC"]
-Reduction = Literal["mean", "per_image", "none"]
+Reduction = Literal["mean", "per_image", "per_channel", "none"]
 ErrorRegion = Literal["image", "map"]
 Implementation = Literal["fused", "xla"] | None
 # One number; an array of NumPy or JAX has no dimensions.
@@ -29,7 +29,7 @@ Number = float | np.number[Any] | np.ndarray[Any, Any] | Array
 _ACCEPTED = {
     "padding": ("same", "valid"),
     "data_format": ("NCHW", "NHWC"),
-    "reduction": ("mean", "per_image", "none"),
+    "reduction": ("mean", "per_image", "per_channel", "none"),
     "error_region": ("image", "map"),
     "implementation": (None, "fused", "xla"),
 }

@@ -25,19 +25,20 @@ def error_means(x: Array, y: Array, mean: Mean) -> tuple[Array, Array]:
       Two scalars, or two arrays of the leading shape. The derivative of |d| at 0 is 0.
     """
     d = xla.difference(x, y, mean.spec)
-    ndim = 3 if mean.per_image else x.ndim
-    count = math.prod(x.shape[-ndim:])
+    axes = mean.axes(x.ndim)
+    count = math.prod(x.shape[axis] for axis in axes)
     count *= math.prod(jax.lax.axis_size(name) for _, name, _ in mean.cut)
     l1, l2 = (
-        sum_of_last(e, ndim, mean.mesh_axes) / jnp.asarray(count, d.dtype)
+        sum_over(e, axes, mean.mesh_axes) / jnp.asarray(count, d.dtype)
         for e in (xla.absolute(d), d * d)
     )
     return l1, l2
 
 
-def sum_of_last(a: Array, ndim: int, mesh_axes: Sequence[Any] = ()) -> Array:
-    """`split_sum_of_any` over the last dimensions, the last one first: what is left to
-    sum over gets small at once."""
-    for left in reversed(range(ndim)):
-        a = split_sum_of_any(a, (-1,), () if left else mesh_axes)
-    return a
+def sum_over(a: Array, axes: Sequence[int], mesh_axes: Sequence[Any] = ()) -> Array:
+    """`split_sum_of_any` over axes, the last one first: what is left to sum over gets
+    small at once."""
+    first, *others = sorted(axis % a.ndim for axis in axes)
+    for axis in reversed(others):
+        a = split_sum_of_any(a, (axis,))
+    return split_sum_of_any(a, (first,), mesh_axes)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jax_fused_ssim import halo, ops, xla
-from jax_fused_ssim.integer import image_dtype, is_integer
+from jax_fused_ssim.integer import as_floats, image_dtype, is_integer
 from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.sums import split_sum, split_sum_of_any
 
@@ -47,14 +47,15 @@ class Mean(NamedTuple):
 
     Attributes:
       spec: of the whole image; `scale` and `error_scale` are replaced.
-      per_image: one mean for every leading index instead of one for all.
+      reduction: "mean" is one mean for all, "per_image" one for every leading index,
+        "per_channel" one for every plane; not with errors of interleaved channels.
       cut: the axes that are cut over devices.
       mesh_axes: the mesh axes that the mean covers.
       errors: whether errors are counted, and their means wanted.
     """
 
     spec: Spec
-    per_image: bool
+    reduction: str
     cut: tuple[halo.ShardedAxis, ...] = ()
     mesh_axes: tuple[Any, ...] = ()
     errors: bool = False
@@ -98,10 +99,17 @@ class Mean(NamedTuple):
         """`Spec.summed` of the mean of images, or parts, of this shape."""
         # Of channels first, the channels are images to an op.
         planes = self.spec.plane_shape(tuple(shape))
-        return 1 if self.per_image else len(planes) - len(self.cut)
+        every = len(planes) - len(self.cut)
+        return {"per_channel": 0, "per_image": 1}.get(self.reduction, every)
+
+    def axes(self, ndim: int) -> tuple[int, ...]:
+        """The axes, counted from the end, that a mean of images is over."""
+        if self.reduction == "per_channel":
+            return self.spec.spatial_axes
+        return tuple(range(-3 if self.reduction == "per_image" else -ndim, 0))
 
     def _counted(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
-        return shape[-3:] if self.per_image else shape
+        return tuple(shape[axis] for axis in self.axes(len(shape)))
 
     def inside(self, values: Sequence[Array]) -> list[Array]:
         """Of one array for every part, what is inside the whole map; else zeros."""
@@ -198,8 +206,13 @@ def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
       mean: what is static; without errors.
 
     Returns:
-      A scalar, or the leading shape: float32, float64 for float64 images.
+      A scalar, or the leading shape, and per channel behind it that of the channels:
+      float32, float64 for float64 images.
     """
+    if mean.reduction == "per_channel" and mean.spec.channels_last:
+        # The op that knows integers counts interleaved channels together.
+        pairs = [as_floats(*pair, mean.spec) for pair in zip(xs, ys, strict=True)]
+        xs, ys = zip(*pairs, strict=True)
     loss, _ = loss_mean(xs, ys, mean)
     return 1 - loss
 
@@ -245,7 +258,7 @@ def _loss_mean_jvp(mean: Mean, primals: Any, tangents: Any) -> Any:
         else:
             loss, grads = ops.ssim_sum_grad(x, y, spec, wrt)
         losses.append(loss)
-        axes = (-3, -2, -1) if mean.per_image else range(len(mean.cut), x.ndim)
+        axes = mean.axes(x.ndim - len(mean.cut))
         products.append(inner_product(grads, given, axes, loss.dtype))
     tangent = mean.tangent(products, factor)
     value, means = mean.loss(losses, terms, factor)

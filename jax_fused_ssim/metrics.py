@@ -106,7 +106,7 @@ def image_metrics(
     )
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
     weights = checked_weights(weights, weighting, (x, y), spec)
-    mean = Mean(spec, per_image=True, errors=True)
+    mean = Mean(spec, "per_image", errors=True)
     return _metrics(x, y, weights, mean, weighting)
 
 

@@ -21,9 +21,9 @@ from jax_fused_ssim.arguments import (
 )
 from jax_fused_ssim.halving import OddSides, halved, halved_size
 from jax_fused_ssim.integer import as_floats
+from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.placement import placed_alike
-from jax_fused_ssim.plane_mean import plane_mean
 from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
 
 ChannelMean = Literal["last", "first"]
@@ -103,9 +103,10 @@ def fused_ms_ssim(
       Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality
       assessment", Asilomar Conference on Signals, Systems and Computers, 2003.
     """
-    if reduction == "none":
+    if reduction in ("none", "per_channel"):
         raise ValueError(
-            'reduction must be one of "mean", "per_image"; MS-SSIM has no map.'
+            'reduction must be one of "mean", "per_image"; MS-SSIM has neither a map '
+            "nor a value of a channel."
         )
     spec = checked_spec(
         padding,
@@ -178,7 +179,8 @@ def _ms_ssim(x: Array, y: Array, spec: Spec, scales: _Scales) -> Array:
     means = []
     for i in range(len(scales.weights)):
         last = i == len(scales.weights) - 1
-        means.append(1 - plane_mean(x, y, spec if last else of_structure))
+        mean = Mean(spec if last else of_structure, "per_channel")
+        means.append(ssim_mean((x,), (y,), mean))
         if not last:
             # Halved pixels have more digits than half precision.
             x, y = (halved(a.astype(wide), scales.odd_sides, spec) for a in (x, y))

@@ -181,7 +181,7 @@ def photometric_loss(
     names = ("predictions", "targets")
     x, y = placed_alike(*checked_images(predictions, targets, spec, names), spec)
     weights = checked_weights(weights, weighting, (x, y), spec)
-    mean = Mean(spec, reduction == "per_image", errors=True)
+    mean = Mean(spec, reduction, errors=True)
     loss, terms = _loss_and_terms(x, y, weights, mean, weighting)
     return (loss, terms) if return_terms else loss
 
@@ -196,10 +196,10 @@ def loss_spec(
     **keywords: Any,
 ) -> Spec:
     """The static parameters, checked: arguments and errors of `photometric_loss`."""
-    if reduction == "none":
+    if reduction in ("none", "per_channel"):
         raise ValueError(
-            'reduction must be one of "mean", "per_image"; a loss has no map. Take '
-            'fused_ssim(..., reduction="none") for that of the SSIM.'
+            'reduction must be one of "mean", "per_image"; a loss has neither a map '
+            "nor a value of a channel. Take fused_ssim for those of the SSIM."
         )
     ssim = checked_weight("ssim_weight", ssim_weight)
     l1 = 1 - ssim if l1_weight is None else checked_weight("l1_weight", l1_weight)

@@ -108,7 +108,7 @@ def fused_ssim(
     cut = _cut(height_axis, width_axis, spec)
     x, y = _checked_blocks(img1, img2, cut, spec)
     weights = checked_weights(weights, weighting, (x, y), spec, reduction)
-    mean = Mean(spec, reduction == "per_image", cut, mesh_axes)
+    mean = Mean(spec, reduction, cut, mesh_axes)
     if weights is not None:
         return 1 - weighted_loss_mean(x, y, weights, mean, weighting)[0]
     xs, ys = (tuple(halo.parts(a, cut)) for a in (x, y))
@@ -183,8 +183,8 @@ def photometric_loss(
     cut = _cut(height_axis, width_axis, spec)
     x, y = _checked_blocks(predictions, targets, cut, spec, ("predictions", "targets"))
     weights = checked_weights(weights, weighting, (x, y), spec)
-    per_image = keywords.get("reduction") == "per_image"
-    mean = Mean(spec, per_image, cut, mesh_axes, errors=True)
+    reduction = keywords.get("reduction", "mean")
+    mean = Mean(spec, reduction, cut, mesh_axes, errors=True)
     loss, terms = with_terms(*loss_of_block(x, y, weights, mean, weighting))
     return (loss, terms) if return_terms else loss
 

@@ -99,15 +99,16 @@ def fused_ssim(
         their statistics are of the other pixels alone: with m = 1 where w > 0 and 0
         elsewhere and beyond the border, each windowed mean E[v] becomes E[m v] / E[m].
         Take it for pixels that hold nothing, and regions of any shape.
-      reduction: "mean" over everything, "per_image" for a mean over C, H and W, "none"
-        for the map.
+      reduction: "mean" over everything, "per_image" for a mean over C, H and W,
+        "per_channel" over H and W, "none" for the map.
       implementation: None uses the fused kernel where there is one (CPU, NVIDIA GPUs)
         and plain JAX elsewhere; "fused" is an error where there is none; "xla" is plain
         JAX.
 
     Returns:
-      Float[Array, ""] for "mean" and Float[Array, "*batch"] for "per_image", in float32
-      (float64 for float64 images), within [-1, 1]; for "none" the map in the images'
+      Float[Array, ""] for "mean", Float[Array, "*batch"] for "per_image" and
+      Float[Array, "*batch C"] for "per_channel", in float32 (float64 for float64
+      images), within [-1, 1]; for "none" the map in the images'
       dtype, Float[Array, "*batch C H W"], or "*batch C H-10 W-10" for "valid", with C
       last for "NHWC". NaN where a window reaches a NaN or an infinity.
 
@@ -156,7 +157,7 @@ def _reduced(
 ) -> Array:
     if reduction == "none":
         return ops.ssim_map(x, y, spec)
-    mean = Mean(spec, reduction == "per_image")
+    mean = Mean(spec, reduction)
     if weights is None:
         return ssim_mean((x,), (y,), mean)
     dissimilarity, _ = weighted_loss_mean(x, y, weights, mean, weighting)

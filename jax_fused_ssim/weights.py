@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 
 from jax_fused_ssim import halo, ops, xla
 from jax_fused_ssim.constant import constant
-from jax_fused_ssim.errors import sum_of_last
+from jax_fused_ssim.errors import sum_over
 from jax_fused_ssim.integer import image_dtype, is_integer, pixels
 from jax_fused_ssim.mean import Mean, Means, inner_product, means_of_terms
 from jax_fused_ssim.placement import placed_like
@@ -161,24 +161,23 @@ def weighted_loss_mean(
 
 def _has_op(weights: Array, mean: Mean, weighting: Weighting) -> bool:
     """Whether one op can count the SSIM and the errors."""
-    return mean.is_whole and len(_axes_of(weights, mean.spec)) == 2
+    return (
+        mean.is_whole
+        and mean.reduction != "per_channel"  # errors are of all channels together
+        and len(_axes_of(weights, mean.spec)) == 2
+    )
 
 
 def _unit(weights: Array, mean: Mean) -> Array:
     """A power of two with which those that a mean is over are within [0, 1], and one is
     more than 1/4. It changes no digit of them."""
     weights = lax.stop_gradient(weights)
-    largest = jnp.max(weights, _averaged(mean, weights.ndim), keepdims=True)
+    largest = jnp.max(weights, mean.axes(weights.ndim), keepdims=True)
     _, exponent = jnp.frexp(largest)
     # Neither it nor the largest times it is subnormal.
     exponent = jnp.clip(exponent, *_EXPONENTS[weights.dtype.name])
     unit = jnp.ldexp(jnp.ones((), weights.dtype), -exponent)
     return jnp.where(jnp.isfinite(largest), unit, jnp.nan)
-
-
-def _averaged(mean: Mean, ndim: int) -> tuple[int, ...]:
-    """The axes, counted from the end, that a mean is over."""
-    return tuple(range(-3 if mean.per_image else -ndim, 0))
 
 
 def _loss_weights(
@@ -312,15 +311,15 @@ def _weighted_errors(
 
 def _total(weights: Array, shape: Sequence[Any], mean: Mean) -> Array:
     """The sum of weights over what a mean of values of this shape is over."""
-    axes = _averaged(mean, len(shape))
+    axes = mean.axes(len(shape))
     copies = math.prod(shape[i] for i in axes if weights.shape[i] == 1)
-    total = sum_of_last(weights, len(axes), mean.mesh_axes)
+    total = sum_over(weights, axes, mean.mesh_axes)
     return total * jnp.asarray(copies, total.dtype)
 
 
 def _op_total(weights: Array, image: Sequence[Any], mean: Mean) -> Array:
     """The sum of what all pixels of whole images have, without derivative."""
-    axes = _averaged(mean, len(image))
+    axes = mean.axes(len(image))
     copies = math.prod(image[i] for i in axes if weights.shape[i] == 1)
     total = split_sum_of_constants(weights, axes)
     return total * jnp.asarray(copies, total.dtype)
@@ -330,8 +329,7 @@ def _weighted_mean(values: Array, weights: Array, mean: Mean) -> Array:
     """sum(weights * values) / sum(weights), 0 for 0 / 0; values of weight 0 are
     ignored."""
     values = jnp.where(weights != 0, values, 0)
-    ndim = len(_averaged(mean, values.ndim))
-    total = sum_of_last(weights * values, ndim, mean.mesh_axes)
+    total = sum_over(weights * values, mean.axes(values.ndim), mean.mesh_axes)
     whole = _total(weights, values.shape, mean)
     return jnp.where(whole == 0, 0, total / jnp.where(whole == 0, 1, whole))
 

@@ -43,7 +43,9 @@ def by_vmap(x, y, **options):
 
 
 FUNCTIONS = [
-    *itertools.product([fused_ssim], ["fused", "xla"], ["mean", "per_image", "none"]),
+    *itertools.product(
+        [fused_ssim], ["fused", "xla"], ["mean", "per_image", "per_channel", "none"]
+    ),
     *itertools.product([photometric_loss], ["fused", "xla"], ["mean", "per_image"]),
     (by_vmap, "fused", "mean"),
     (by_vmap, "fused", "none"),

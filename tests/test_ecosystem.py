@@ -189,7 +189,7 @@ class TestChex(chex.TestCase):
     """With and without jit, from a device and from the host."""
 
     @chex.all_variants(with_pmap=False)
-    @parameterized.parameters("mean", "per_image", "none")
+    @parameterized.parameters("mean", "per_image", "per_channel", "none")
     def test_variants(self, reduction):
         def function(x, y):
             result = fused_ssim(x, y, data_format="NHWC", reduction=reduction)

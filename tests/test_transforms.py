@@ -16,7 +16,13 @@ from jax import export
 from jax.test_util import check_grads
 from ops_table import OPS, every_op
 
-from jax_fused_ssim import CUSTOM_CALL_TARGETS, fused_ssim, photometric_loss, xla
+from jax_fused_ssim import (
+    CUSTOM_CALL_TARGETS,
+    fused_ms_ssim,
+    fused_ssim,
+    photometric_loss,
+    xla,
+)
 from jax_fused_ssim.spec import Spec
 
 SHAPE = (2, 13, 14)  # of one image, channels first
@@ -158,7 +164,12 @@ _loss = functools.partial(photometric_loss, l2_weight=0.5)
 FUNCTIONS = {
     "mean": fused_ssim,
     "per_image": functools.partial(fused_ssim, reduction="per_image"),
+    "per_channel": functools.partial(fused_ssim, reduction="per_channel"),
     "none": functools.partial(fused_ssim, reduction="none"),
+    # Of two scales, which fit.
+    "scales": functools.partial(
+        fused_ms_ssim, scale_weights=(0.4, 0.6), padding="same", reduction="per_image"
+    ),
     "loss": _loss,
     "loss_per_image": functools.partial(_loss, reduction="per_image"),
 }
@@ -179,7 +190,8 @@ every_argnums = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize(
-    "reduction", ["mean", pytest.param("per_image", marks=pytest.mark.slow), "none"]
+    "reduction",
+    ["mean", pytest.param("per_image", marks=pytest.mark.slow), "per_channel", "none"],
 )
 @every_argnums
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
@@ -195,8 +207,14 @@ def test_gradient_is_that_of_plain_jax(reduction, argnums, data_format, padding)
         padded = padding == "same"
         spec = Spec(padding=(padded, padded), channels_last=data_format == "NHWC")
         result = xla.ssim_map(x, y, spec)
-        if reduction != "none":
-            result = result.mean((1, 2, 3) if reduction == "per_image" else None)
+        spatial = spec.spatial_axes
+        axes = {
+            "mean": None,
+            "per_image": (1, 2, 3),
+            "per_channel": spatial,
+            "none": (),
+        }
+        result = result.mean(axes[reduction])
         weights = jnp.cos(jnp.arange(result.size, dtype=result.dtype))
         return jnp.sum(weights.reshape(result.shape) * result)
 

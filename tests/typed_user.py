@@ -12,6 +12,7 @@ from jax_fused_ssim import (
     ImageMetrics,
     PhotometricTerms,
     build_info,
+    fused_ms_ssim,
     fused_ssim,
     image_metrics,
     photometric_loss,
@@ -27,6 +28,12 @@ def mixed_loss(rendered: Array, photograph: Array) -> tuple[Array, PhotometricTe
     return photometric_loss(
         rendered, photograph, ssim_weight=0.15, l2_weight=0.1, return_terms=True
     )
+
+
+def of_scales(restored: Array, target: Array) -> Array:
+    mixed = 0.84 * (1 - fused_ms_ssim(restored, target, data_format="NHWC"))
+    channels = fused_ssim(restored, target, reduction="per_channel")
+    return mixed + assert_type(channels, Array).mean()
 
 
 def of_rows(
