@@ -65,7 +65,9 @@ def _mean_of_squares(a: Array, spec: Spec) -> Array:
         rows = lax.index_in_dim(squares, i, y_axis, keepdims=False)
         return lax.index_in_dim(rows, j, y_axis + 1, keepdims=False)
 
-    return ((part(0, 0) + part(0, 1)) + (part(1, 0) + part(1, 1))) * 0.25
+    mean = ((part(0, 0) + part(0, 1)) + (part(1, 0) + part(1, 1))) * 0.25
+    # Or XLA computes this scale again with the next one, where a side is odd.
+    return lax.optimization_barrier(mean)
 
 
 @_mean_of_squares.defjvp

@@ -39,10 +39,12 @@ def run(cwd, *args):
 
 
 def test_readme(tmp_path):
-    mean, per_image, last = run(tmp_path, "-c", code_of("README.md")).splitlines()
+    printed = run(tmp_path, "-c", code_of("README.md")).splitlines()
+    mean, per_image, scales, last = printed
     numbers = [float(n) for n in re.findall(r"[\d.]+", per_image)]
     assert len(numbers) == 4
     assert abs(sum(numbers) / 4 - float(mean)) < 1e-6
+    assert 0 < float(scales) < 1
     assert 0 < float(last) < 1
 
 
