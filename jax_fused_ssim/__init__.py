@@ -7,15 +7,18 @@ from jax_fused_ssim.ms_ssim import fused_ms_ssim
 from jax_fused_ssim.native import CUSTOM_CALL_TARGETS
 from jax_fused_ssim.photometric import PhotometricTerms, photometric_loss
 from jax_fused_ssim.ssim import fused_ssim
+from jax_fused_ssim.terms import SsimTerms, ssim_terms
 
 __all__ = [
     "CUSTOM_CALL_TARGETS",
     "ImageMetrics",
     "PhotometricTerms",
+    "SsimTerms",
     "build_info",
     "fused_ms_ssim",
     "fused_ssim",
     "image_metrics",
     "photometric_loss",
     "sharded",
+    "ssim_terms",
 ]

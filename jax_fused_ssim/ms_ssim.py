@@ -1,6 +1,5 @@
 """Multi-scale SSIM: validates, halves the images, multiplies what the scales give."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -22,9 +21,9 @@ from jax_fused_ssim.arguments import (
 from jax_fused_ssim.halving import OddSides, halved, halved_size
 from jax_fused_ssim.integer import as_floats
 from jax_fused_ssim.mean import Mean, ssim_mean
-from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
+from jax_fused_ssim.terms import without
 
 ChannelMean = Literal["last", "first"]
 # Of Wang, Simoncelli and Bovik, from the finest scale to the coarsest.
@@ -173,9 +172,7 @@ def _check_size(
 def _ms_ssim(x: Array, y: Array, spec: Spec, scales: _Scales) -> Array:
     x, y = as_floats(x, y, spec)
     wide = compute_dtype(x.dtype)
-    # C1 without bound leaves the contrast and the structure of SSIM.
-    _, unbounded = BOUNDS["k1"][wide.name]
-    of_structure = dataclasses.replace(spec, k1=unbounded)
+    of_structure = without(spec, "k1", wide)
     means = []
     for i in range(len(scales.weights)):
         last = i == len(scales.weights) - 1

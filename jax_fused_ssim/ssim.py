@@ -141,13 +141,13 @@ def fused_ssim(
     )
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
     weights = checked_weights(weights, weighting, (x, y), spec, reduction)
-    function = _reduced if train else _forward_only
+    function = reduced if train else _forward_only
     return function(x, y, weights, spec, reduction, weighting)
 
 
 # As the functions of jax.numpy, one compiled program where it is called outside jit.
 @functools.partial(jax.jit, static_argnums=(3, 4, 5), inline=True)
-def _reduced(
+def reduced(
     x: Array,
     y: Array,
     weights: Array | None,
@@ -155,6 +155,7 @@ def _reduced(
     reduction: str,
     weighting: Weighting,
 ) -> Array:
+    """`fused_ssim` of what was checked."""
     if reduction == "none":
         return ops.ssim_map(x, y, spec)
     mean = Mean(spec, reduction)
@@ -166,13 +167,13 @@ def _reduced(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _forward_only(x: Array, y: Array, weights: Array | None, *static: Any) -> Array:
-    return _reduced(x, y, weights, *static)
+    return reduced(x, y, weights, *static)
 
 
 def _forward_only_fwd(
     x: Array, y: Array, weights: Array | None, *static: Any
 ) -> tuple[Array, None]:
-    return _reduced(x, y, weights, *static), None
+    return reduced(x, y, weights, *static), None
 
 
 def _forward_only_bwd(*static_residuals_cotangent: Any) -> Any:

@@ -21,6 +21,7 @@ from jax_fused_ssim import (
     fused_ms_ssim,
     fused_ssim,
     photometric_loss,
+    ssim_terms,
     xla,
 )
 from jax_fused_ssim.spec import Spec
@@ -170,6 +171,7 @@ FUNCTIONS = {
     "scales": functools.partial(
         fused_ms_ssim, scale_weights=(0.4, 0.6), padding="same", reduction="per_image"
     ),
+    "terms": lambda x, y, **options: jnp.stack(ssim_terms(x, y, **options)),
     "loss": _loss,
     "loss_per_image": functools.partial(_loss, reduction="per_image"),
 }

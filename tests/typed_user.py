@@ -11,12 +11,14 @@ from jax_fused_ssim import (
     CUSTOM_CALL_TARGETS,
     ImageMetrics,
     PhotometricTerms,
+    SsimTerms,
     build_info,
     fused_ms_ssim,
     fused_ssim,
     image_metrics,
     photometric_loss,
     sharded,
+    ssim_terms,
 )
 
 
@@ -34,6 +36,11 @@ def of_scales(restored: Array, target: Array) -> Array:
     mixed = 0.84 * (1 - fused_ms_ssim(restored, target, data_format="NHWC"))
     channels = fused_ssim(restored, target, reduction="per_channel")
     return mixed + assert_type(channels, Array).mean()
+
+
+def of_exposure(rendered: Array, photograph: Array) -> Array:
+    terms = ssim_terms(rendered, photograph, "valid", data_range=255)
+    return 1 - assert_type(terms, SsimTerms).contrast_structure
 
 
 def of_rows(
