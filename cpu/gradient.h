@@ -44,8 +44,8 @@ struct Gradient {
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const GradientFactors<T> factors =
       gradient_factors<T>(work.parameters)
-          .times(T(work.weight_scale * work.weight_unit),
-                 T(work.error_weight_scale* work.weight_unit));
+          .times(T(work.weight_scale), T(work.error_weight_scale))
+          .times(T(work.weight_unit), T(work.weight_unit));
   const Folded<T> folded{in_n, channels};
   Arena<T> arena{work.scratch};
   GradientScratch<T, kMaps> scratch{folded, work.weight_channels, arena};
