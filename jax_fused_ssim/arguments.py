@@ -18,7 +18,9 @@ from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
 
-Padding = Literal["same", "valid"]
+Padding = Literal["same", "valid", "reflect", "symmetric", "edge"]
+# Of these the modes of numpy.pad.
+BORDERS = ("reflect", "symmetric", "edge")
 DataFormat = Literal["NCHW", "NHWC"]
 Reduction = Literal["mean", "per_image", "per_channel", "none"]
 ErrorRegion = Literal["image", "map"]
@@ -27,7 +29,7 @@ Implementation = Literal["fused", "xla"] | None
 Number = float | np.number[Any] | np.ndarray[Any, Any] | Array
 
 _ACCEPTED = {
-    "padding": ("same", "valid"),
+    "padding": ("same", "valid", *BORDERS),
     "data_format": ("NCHW", "NHWC"),
     "reduction": ("mean", "per_image", "per_channel", "none"),
     "error_region": ("image", "map"),
@@ -70,7 +72,7 @@ def checked_spec(
     }
     for name, value in given.items():
         _check_choice(name, value)
-    padded, cropped = padding == "same", error_region == "map"
+    padded, cropped = padding != "valid", error_region == "map"
     return Spec(
         padding=(padded, padded),
         crop=(cropped, cropped),

@@ -18,6 +18,7 @@ from jax_fused_ssim.arguments import (
     checked_images,
     checked_spec,
 )
+from jax_fused_ssim.border import with_border
 from jax_fused_ssim.constant import no_tangent
 from jax_fused_ssim.mean import Mean
 from jax_fused_ssim.photometric import loss_of_block
@@ -106,6 +107,7 @@ def image_metrics(
     )
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
     weights = checked_weights(weights, weighting, (x, y), spec)
+    (x, y), weights, spec = with_border((x, y), weights, padding, spec)
     mean = Mean(spec, "per_image", errors=True)
     return _metrics(x, y, weights, mean, weighting)
 

@@ -18,6 +18,7 @@ from jax_fused_ssim.arguments import (
     checked_spec,
     checked_weight,
 )
+from jax_fused_ssim.border import with_border
 from jax_fused_ssim.halving import OddSides, halved, halved_size
 from jax_fused_ssim.integer import as_floats
 from jax_fused_ssim.mean import Mean, ssim_mean
@@ -122,7 +123,7 @@ def fused_ms_ssim(
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
     _check_size(x.shape, len(weights), odd_sides, spec)
     scales = _Scales(weights, odd_sides, channel_mean, reduction == "per_image")
-    return _ms_ssim(x, y, spec, scales)
+    return _ms_ssim(x, y, spec, padding, scales)
 
 
 def _checked_weights(scale_weights: Sequence[Number]) -> tuple[float, ...]:
@@ -168,16 +169,20 @@ def _check_size(
 
 
 # As the functions of jax.numpy, one compiled program where it is called outside jit.
-@functools.partial(jax.jit, static_argnums=(2, 3), inline=True)
-def _ms_ssim(x: Array, y: Array, spec: Spec, scales: _Scales) -> Array:
+@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
+def _ms_ssim(
+    x: Array, y: Array, spec: Spec, padding: Padding, scales: _Scales
+) -> Array:
     x, y = as_floats(x, y, spec)
     wide = compute_dtype(x.dtype)
     of_structure = without(spec, "k1", wide)
     means = []
     for i in range(len(scales.weights)):
         last = i == len(scales.weights) - 1
-        mean = Mean(spec if last else of_structure, "per_channel")
-        means.append(ssim_mean((x,), (y,), mean))
+        of_scale = spec if last else of_structure
+        (wide_x, wide_y), _, of_scale = with_border((x, y), None, padding, of_scale)
+        mean = Mean(of_scale, "per_channel")
+        means.append(ssim_mean((wide_x,), (wide_y,), mean))
         if not last:
             # Halved pixels have more digits than half precision.
             x, y = (halved(a.astype(wide), scales.odd_sides, spec) for a in (x, y))

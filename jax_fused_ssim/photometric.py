@@ -19,6 +19,7 @@ from jax_fused_ssim.arguments import (
     checked_spec,
     checked_weight,
 )
+from jax_fused_ssim.border import with_border
 from jax_fused_ssim.constant import constant
 from jax_fused_ssim.errors import error_means
 from jax_fused_ssim.mean import Mean, Means, loss_mean
@@ -181,6 +182,7 @@ def photometric_loss(
     names = ("predictions", "targets")
     x, y = placed_alike(*checked_images(predictions, targets, spec, names), spec)
     weights = checked_weights(weights, weighting, (x, y), spec)
+    (x, y), weights, spec = with_border((x, y), weights, padding, spec)
     mean = Mean(spec, reduction, errors=True)
     loss, terms = _loss_and_terms(x, y, weights, mean, weighting)
     return (loss, terms) if return_terms else loss

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from jax_fused_ssim import halo, ops
 from jax_fused_ssim.arguments import (
+    BORDERS,
     Padding,
     check_keywords,
     checked_images,
@@ -96,6 +97,7 @@ def fused_ssim(
     """
     check_keywords("fused_ssim", keywords, Keywords.__annotations__)
     weights, weighting = _taken(keywords)
+    _check_padding(padding)
     spec = checked_spec(padding, **keywords)
     reduction = keywords.get("reduction", "mean")
     mesh_axes = _checked_names(height_axis, width_axis)
@@ -178,6 +180,7 @@ def photometric_loss(
     """
     check_keywords("photometric_loss", keywords, LossKeywords.__annotations__)
     weights, weighting = _taken(keywords)
+    _check_padding(keywords.get("padding", "same"))
     spec = loss_spec(**keywords)
     mesh_axes = _checked_names(height_axis, width_axis)
     cut = _cut(height_axis, width_axis, spec)
@@ -187,6 +190,13 @@ def photometric_loss(
     mean = Mean(spec, reduction, cut, mesh_axes, errors=True)
     loss, terms = with_terms(*loss_of_block(x, y, weights, mean, weighting))
     return (loss, terms) if return_terms else loss
+
+
+def _check_padding(padding: Any) -> None:
+    if isinstance(padding, str) and padding in BORDERS:
+        raise ValueError(
+            f'padding must be "same" or "valid" where images are cut; got {padding!r}'
+        )
 
 
 def _taken(keywords: Any) -> tuple[ArrayLike | None, Weighting]:

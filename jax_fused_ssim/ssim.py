@@ -17,6 +17,7 @@ from jax_fused_ssim.arguments import (
     checked_images,
     checked_spec,
 )
+from jax_fused_ssim.border import with_border
 from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.spec import Spec
@@ -72,6 +73,8 @@ def fused_ssim(
       img2: like img1. Two dtypes are promoted to a common one, as JAX promotes them.
       padding: "same" pads with zeros, the map has the image's size; "valid" keeps the
         pixels whose window lies inside the image, the map is smaller by 10 each way.
+        "reflect", "symmetric" and "edge" pad as `numpy.pad` does by these names, and so
+        copy the images; weights are padded alike.
       train: False asserts that no gradient is wanted: differentiating is an error.
         Inference does not need it.
       data_format: "NCHW" (channels first) or "NHWC" (channels last). Neither is
@@ -141,6 +144,7 @@ def fused_ssim(
     )
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
     weights = checked_weights(weights, weighting, (x, y), spec, reduction)
+    (x, y), weights, spec = with_border((x, y), weights, padding, spec)
     function = reduced if train else _forward_only
     return function(x, y, weights, spec, reduction, weighting)
 

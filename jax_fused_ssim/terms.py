@@ -16,6 +16,7 @@ from jax_fused_ssim.arguments import (
     checked_images,
     checked_spec,
 )
+from jax_fused_ssim.border import with_border
 from jax_fused_ssim.integer import image_dtype
 from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.placement import placed_alike
@@ -98,6 +99,7 @@ def ssim_terms(
     )
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
     weights = checked_weights(weights, weighting, (x, y), spec, reduction)
+    (x, y), weights, spec = with_border((x, y), weights, padding, spec)
     dtype = image_dtype(x, y)
     luminance, contrast_structure = (
         reduced(x, y, weights, one, reduction, weighting)

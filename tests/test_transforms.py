@@ -171,6 +171,7 @@ FUNCTIONS = {
     "scales": functools.partial(
         fused_ms_ssim, scale_weights=(0.4, 0.6), padding="same", reduction="per_image"
     ),
+    "border": functools.partial(fused_ssim, padding="reflect"),
     "terms": lambda x, y, **options: jnp.stack(ssim_terms(x, y, **options)),
     "loss": _loss,
     "loss_per_image": functools.partial(_loss, reduction="per_image"),
