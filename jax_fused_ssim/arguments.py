@@ -2,8 +2,6 @@
 
 import math
 import numbers
-import sys
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,6 +15,7 @@ from jax_fused_ssim.integer import DTYPES as INTEGERS
 from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
+from jax_fused_ssim.warn import warn_user
 
 Padding = Literal["same", "valid", "reflect", "symmetric", "edge"]
 # Of these the modes of numpy.pad.
@@ -134,7 +133,7 @@ def checked_images(
                 "for images that are smaller."
             )
     if hint := layout_hint(x.shape, spec):
-        _warn(f"images are read as {layout} = {x.shape}. {hint}")
+        warn_user(f"images are read as {layout} = {x.shape}. {hint}", UserWarning)
     if not is_integer(x) and not is_integer(y):
         dtype = jnp.promote_types(x.dtype, y.dtype)
         x, y = x.astype(dtype), y.astype(dtype)
@@ -162,18 +161,6 @@ def _as_array(image: ArrayLike) -> Array:
         # As in FITS files. JAX knows no byte order but the machine's.
         image = np.asarray(image).astype(dtype.newbyteorder("="))
     return jnp.asarray(image)
-
-
-def _warn(message: str) -> None:
-    """Warns of what the user wrote, however many frames of JAX are in between."""
-    frame, depth = sys._getframe(1), 1
-    while frame.f_back and _is_library(frame.f_globals.get("__name__", "")):
-        frame, depth = frame.f_back, depth + 1
-    warnings.warn(message, UserWarning, stacklevel=depth + 1)
-
-
-def _is_library(module: str) -> bool:
-    return module.partition(".")[0] in ("jax", "jax_fused_ssim")
 
 
 def _check_bounds(spec: Spec, dtype: str) -> None:

@@ -2,10 +2,10 @@
 
 import functools
 import re
-import warnings
 from importlib import metadata
 
 from jax_fused_ssim.native import extension
+from jax_fused_ssim.warn import warn_user
 
 # JAX takes one of them, and which is not ours to know.
 _PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin")
@@ -81,7 +81,7 @@ def _several_plugins() -> str:
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
+    warn_user(message, RuntimeWarning)
 
 
 def usable() -> bool:

@@ -123,8 +123,8 @@ def loss_weights(cotangent, spec, weighting):
 @functools.cache
 def holes(shape):
     """Booleans of planes: alone, in a row, and a corner of them is false."""
-    *_, channel, y, x = np.indices(shape)
-    holes = (5 * y + 3 * x + channel + 1) % 17 == 0
+    *leading, y, x = np.indices(shape)
+    holes = (5 * y + 3 * x + sum(leading[-1:]) + 1) % 17 == 0
     holes |= (y < shape[-2] // 3) & (x < shape[-1] // 2) & (x > 0)
     return ~holes
 

@@ -89,8 +89,10 @@ FIT = {
 @unfit
 def test_warns_once(machine, state, message):
     machine(**state)
-    with pytest.warns(RuntimeWarning, match="falls back to plain JAX.*" + message):
+    falls_back = "falls back to plain JAX.*" + message
+    with pytest.warns(RuntimeWarning, match=falls_back) as caught:
         assert not cuda.usable()
+    assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not cuda.usable()
