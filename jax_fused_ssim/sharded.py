@@ -15,7 +15,6 @@ from jax.typing import ArrayLike
 from jax_fused_ssim import halo, ops
 from jax_fused_ssim.arguments import (
     BORDERS,
-    Padding,
     check_keywords,
     checked_images,
     checked_spec,
@@ -42,7 +41,7 @@ AxisName = Hashable
 def fused_ssim(
     img1: ArrayLike,
     img2: ArrayLike,
-    padding: Padding = "same",
+    padding: Literal["same", "valid"] = "same",
     *,
     height_axis: AxisName | None = None,
     width_axis: AxisName | None = None,

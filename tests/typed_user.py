@@ -103,11 +103,12 @@ def losses(images: Array) -> None:
 
 def mistakes(images: Array) -> None:
     """What is ignored must be an error, or the ignoring of it is one."""
-    fused_ssim(images, images, "reflect")  # pyright: ignore[reportArgumentType]
+    fused_ssim(images, images, "constant")  # pyright: ignore[reportArgumentType]
     fused_ssim(images, images, reduction="sum")  # pyright: ignore[reportArgumentType]
     fused_ssim(images, images, "same", True, "NHWC")  # pyright: ignore[reportCallIssue]
     fused_ssim("image.png", images)  # pyright: ignore[reportArgumentType]
     sharded.fused_ssim(images, images, data_range="1")  # pyright: ignore[reportArgumentType]
+    sharded.fused_ssim(images, images, "edge")  # pyright: ignore[reportArgumentType]
     photometric_loss(images, images, reduction="none")  # pyright: ignore[reportArgumentType]
     photometric_loss(images, images, "valid")  # pyright: ignore[reportCallIssue]
     pair = photometric_loss(images, images, return_terms=True)
