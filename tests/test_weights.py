@@ -247,7 +247,7 @@ def test_ones_change_nothing(weighting, dtype, implementation):
     [
         ("map", "float32", 0),
         ("map", "bool", 1),
-        ("inside", "float32", 1.3),
+        ("inside", "float32", 2.3),
         ("normalized", "float32", 1),
     ],
 )
