@@ -136,17 +136,6 @@ __device__ __forceinline__ float load_if(bool on, const float* from) {
   return v;
 }
 
-// Four of them, aligned as one.
-__device__ __forceinline__ void load4_if(bool on, const float* from, float (&v)[4]) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.s32 p, %5, 0; mov.f32 %0, 0f00000000;\n"
-      "mov.f32 %1, 0f00000000; mov.f32 %2, 0f00000000; mov.f32 %3, 0f00000000;\n"
-      "@p ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];}"
-      : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3])
-      : "l"(from), "r"(int(on))
-      : "memory");
-}
-
 __device__ __forceinline__ unsigned short load_bits_if(bool on, const void* from) {
   unsigned short v;
   asm volatile(

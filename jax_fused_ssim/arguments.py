@@ -36,6 +36,8 @@ _ACCEPTED = {
 }
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 
+# What functions call their images.
+IMAGES = ("img1", "img2")
 # More channels than this, and fewer rows or columns, are unusual for an image.
 _FEW = 4
 
@@ -70,7 +72,7 @@ def checked_spec(
         "implementation": implementation,
     }
     for name, value in given.items():
-        _check_choice(name, value)
+        check_choice(name, value, _ACCEPTED[name])
     padded, cropped = padding != "valid", error_region == "map"
     return Spec(
         padding=(padded, padded),
@@ -79,6 +81,23 @@ def checked_spec(
         implementation=implementation,
         **{name: _positive(name, value) for name, value in positive.items()},
     )
+
+
+def check_choice(name: str, value: Any, accepted: Sequence[str | None]) -> None:
+    """Raises a ValueError for what is not accepted."""
+    if not (value is None or isinstance(value, str)) or value not in accepted:
+        options = ", ".join(map(repr, accepted))
+        raise ValueError(f"{name} must be one of {options}; got {value!r}")
+
+
+def check_reduces_images(result: str, reduction: str) -> None:
+    """Raises a ValueError for a reduction that leaves more than a number of an image,
+    where the result, so called in the error, has no more."""
+    if reduction in ("none", "per_channel"):
+        raise ValueError(
+            f'reduction must be one of "mean", "per_image"; {result} has neither a map '
+            "nor a value of a channel. Take fused_ssim for those of the SSIM."
+        )
 
 
 def checked_weight(name: str, value: Any) -> float:
@@ -93,13 +112,13 @@ def checked_images(
     img1: ArrayLike,
     img2: ArrayLike,
     spec: Spec,
-    names: tuple[str, str] = ("img1", "img2"),
+    names: tuple[str, str] = IMAGES,
 ) -> tuple[Array, Array]:
     """The images as arrays, checked: the errors of `fused_ssim`.
 
     Those that are not integers have one dtype.
     """
-    x, y = _as_array(img1), _as_array(img2)
+    x, y = as_array(img1), as_array(img2)
     for name, a in zip(names, (x, y), strict=True):
         if a.dtype.name not in (*_DTYPES, *INTEGERS):
             hint = (
@@ -155,12 +174,13 @@ def layout_hint(shape: Sequence[Any], spec: Spec) -> str:
     return hint if channels <= _FEW < min(others) else ""
 
 
-def _as_array(image: ArrayLike) -> Array:
-    dtype = getattr(image, "dtype", None)
+def as_array(a: ArrayLike) -> Array:
+    """As `jnp.asarray`, of any byte order."""
+    dtype = getattr(a, "dtype", None)
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         # As in FITS files. JAX knows no byte order but the machine's.
-        image = np.asarray(image).astype(dtype.newbyteorder("="))
-    return jnp.asarray(image)
+        a = np.asarray(a).astype(dtype.newbyteorder("="))
+    return jnp.asarray(a)
 
 
 def _check_bounds(spec: Spec, dtype: str) -> None:
@@ -171,13 +191,6 @@ def _check_bounds(spec: Spec, dtype: str) -> None:
                 f"{name} must be within [{least:g}, {most:g}], as arithmetic is in "
                 f"{dtype}; got {value!r}"
             )
-
-
-def _check_choice(name: str, value: Any) -> None:
-    accepted = _ACCEPTED[name]
-    if not (value is None or isinstance(value, str)) or value not in accepted:
-        options = ", ".join(map(repr, accepted))
-        raise ValueError(f"{name} must be one of {options}; got {value!r}")
 
 
 def _positive(name: str, value: Any) -> float:

@@ -15,15 +15,13 @@ from jax_fused_ssim.arguments import (
     Implementation,
     Number,
     Padding,
-    checked_images,
     checked_spec,
 )
-from jax_fused_ssim.border import with_border
 from jax_fused_ssim.constant import no_tangent
 from jax_fused_ssim.mean import Mean
+from jax_fused_ssim.operands import checked_operands
 from jax_fused_ssim.photometric import loss_of_block
-from jax_fused_ssim.placement import placed_alike
-from jax_fused_ssim.weights import Weighting, checked_weights
+from jax_fused_ssim.weights import Weighting
 
 _NO_DERIVATIVE = (
     "image_metrics is for evaluation and has no derivative. Train with "
@@ -105,9 +103,9 @@ def image_metrics(
         k2=k2,
         implementation=implementation,
     )
-    x, y = placed_alike(*checked_images(img1, img2, spec), spec)
-    weights = checked_weights(weights, weighting, (x, y), spec)
-    (x, y), weights, spec = with_border((x, y), weights, padding, spec)
+    x, y, weights, spec = checked_operands(
+        (img1, img2), weights, weighting, padding, spec
+    )
     mean = Mean(spec, "per_image", errors=True)
     return _metrics(x, y, weights, mean, weighting)
 

@@ -14,6 +14,8 @@ from jax_fused_ssim.arguments import (
     Implementation,
     Number,
     Padding,
+    check_choice,
+    check_reduces_images,
     checked_images,
     checked_spec,
     checked_weight,
@@ -103,11 +105,7 @@ def fused_ms_ssim(
       Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality
       assessment", Asilomar Conference on Signals, Systems and Computers, 2003.
     """
-    if reduction in ("none", "per_channel"):
-        raise ValueError(
-            'reduction must be one of "mean", "per_image"; MS-SSIM has neither a map '
-            "nor a value of a channel."
-        )
+    check_reduces_images("MS-SSIM", reduction)
     spec = checked_spec(
         padding,
         data_format=data_format,
@@ -118,8 +116,8 @@ def fused_ms_ssim(
         implementation=implementation,
     )
     weights = _checked_weights(scale_weights)
-    _check_choice("odd_sides", odd_sides, get_args(OddSides))
-    _check_choice("channel_mean", channel_mean, get_args(ChannelMean))
+    check_choice("odd_sides", odd_sides, get_args(OddSides))
+    check_choice("channel_mean", channel_mean, get_args(ChannelMean))
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
     _check_size(x.shape, len(weights), odd_sides, spec)
     scales = _Scales(weights, odd_sides, channel_mean, reduction == "per_image")
@@ -138,12 +136,6 @@ def _checked_weights(scale_weights: Sequence[Number]) -> tuple[float, ...]:
     return tuple(
         checked_weight(f"scale_weights[{i}]", weight) for i, weight in enumerate(given)
     )
-
-
-def _check_choice(name: str, value: Any, accepted: Sequence[str]) -> None:
-    if not isinstance(value, str) or value not in accepted:
-        options = ", ".join(map(repr, accepted))
-        raise ValueError(f"{name} must be one of {options}; got {value!r}")
 
 
 def _check_size(

@@ -15,17 +15,16 @@ from jax_fused_ssim.arguments import (
     Implementation,
     Number,
     Padding,
-    checked_images,
+    check_reduces_images,
     checked_spec,
     checked_weight,
 )
-from jax_fused_ssim.border import with_border
 from jax_fused_ssim.constant import constant
 from jax_fused_ssim.errors import error_means
 from jax_fused_ssim.mean import Mean, Means, loss_mean
-from jax_fused_ssim.placement import placed_alike
+from jax_fused_ssim.operands import checked_operands
 from jax_fused_ssim.spec import Spec
-from jax_fused_ssim.weights import Weighting, checked_weights, weighted_loss_mean
+from jax_fused_ssim.weights import Weighting, weighted_loss_mean
 
 _NO_DERIVATIVE = (
     "the terms of photometric_loss have no derivative. Differentiate the loss, and "
@@ -180,9 +179,9 @@ def photometric_loss(
         implementation=implementation,
     )
     names = ("predictions", "targets")
-    x, y = placed_alike(*checked_images(predictions, targets, spec, names), spec)
-    weights = checked_weights(weights, weighting, (x, y), spec)
-    (x, y), weights, spec = with_border((x, y), weights, padding, spec)
+    x, y, weights, spec = checked_operands(
+        (predictions, targets), weights, weighting, padding, spec, names=names
+    )
     mean = Mean(spec, reduction, errors=True)
     loss, terms = _loss_and_terms(x, y, weights, mean, weighting)
     return (loss, terms) if return_terms else loss
@@ -198,11 +197,7 @@ def loss_spec(
     **keywords: Any,
 ) -> Spec:
     """The static parameters, checked: arguments and errors of `photometric_loss`."""
-    if reduction in ("none", "per_channel"):
-        raise ValueError(
-            'reduction must be one of "mean", "per_image"; a loss has neither a map '
-            "nor a value of a channel. Take fused_ssim for those of the SSIM."
-        )
+    check_reduces_images("a loss", reduction)
     ssim = checked_weight("ssim_weight", ssim_weight)
     l1 = 1 - ssim if l1_weight is None else checked_weight("l1_weight", l1_weight)
     l2 = checked_weight("l2_weight", l2_weight)

@@ -133,7 +133,10 @@ def _weighted_loss_types(x: Any, y: Any, *weights: Any, spec: Spec) -> list[Any]
     for name, a, shape in zip(LossWeights._fields, weights, shapes, strict=False):
         if a.shape[kept:] != shape or a.dtype != dtype:
             raise TypeError(f"weights.{name} {a} does not fit images {x} and {y}")
-    if len(weights) > 3 and image_dtype(x, y).itemsize == 2:
+    if (
+        LossWeights(*weights).mean_scales is not None
+        and image_dtype(x, y).itemsize == 2
+    ):
         raise TypeError(f"half precision has no mean_scales, got {x} and {y}")
     full = _with_leading(full, weights, kept)
     return _loss_types(full.update(dtype=dtype), full.update(dtype=dtype), spec=spec)

@@ -14,14 +14,12 @@ from jax_fused_ssim.arguments import (
     Number,
     Padding,
     Reduction,
-    checked_images,
     checked_spec,
 )
-from jax_fused_ssim.border import with_border
 from jax_fused_ssim.mean import Mean, ssim_mean
-from jax_fused_ssim.placement import placed_alike
+from jax_fused_ssim.operands import checked_operands
 from jax_fused_ssim.spec import Spec
-from jax_fused_ssim.weights import Weighting, checked_weights, weighted_loss_mean
+from jax_fused_ssim.weights import Weighting, weighted_loss_mean
 
 
 class Keywords(TypedDict, total=False):
@@ -142,9 +140,9 @@ def fused_ssim(
         reduction=reduction,
         implementation=implementation,
     )
-    x, y = placed_alike(*checked_images(img1, img2, spec), spec)
-    weights = checked_weights(weights, weighting, (x, y), spec, reduction)
-    (x, y), weights, spec = with_border((x, y), weights, padding, spec)
+    x, y, weights, spec = checked_operands(
+        (img1, img2), weights, weighting, padding, spec, reduction
+    )
     function = reduced if train else _forward_only
     return function(x, y, weights, spec, reduction, weighting)
 

@@ -13,16 +13,14 @@ from jax_fused_ssim.arguments import (
     Number,
     Padding,
     Reduction,
-    checked_images,
     checked_spec,
 )
-from jax_fused_ssim.border import with_border
 from jax_fused_ssim.integer import image_dtype
 from jax_fused_ssim.native import BOUNDS
-from jax_fused_ssim.placement import placed_alike
+from jax_fused_ssim.operands import checked_operands
 from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.ssim import reduced
-from jax_fused_ssim.weights import Weighting, checked_weights
+from jax_fused_ssim.weights import Weighting
 
 
 class SsimTerms(NamedTuple):
@@ -97,9 +95,9 @@ def ssim_terms(
         reduction=reduction,
         implementation=implementation,
     )
-    x, y = placed_alike(*checked_images(img1, img2, spec), spec)
-    weights = checked_weights(weights, weighting, (x, y), spec, reduction)
-    (x, y), weights, spec = with_border((x, y), weights, padding, spec)
+    x, y, weights, spec = checked_operands(
+        (img1, img2), weights, weighting, padding, spec, reduction
+    )
     dtype = image_dtype(x, y)
     luminance, contrast_structure = (
         reduced(x, y, weights, one, reduction, weighting)

@@ -127,22 +127,29 @@ def _of_images(scales: Array, spec: Spec) -> Array:
 
 def _error_weights(weights: LossWeights, spec: Spec) -> Array:
     """Within [0, 1]."""
-    counts = jnp.maximum(weights.errors, 0)
-    return counts * _of_images(weights.scales, spec)[..., 2]
+    return _within_one(weights.errors, weights, spec)
 
 
 def _map_weights(weights: LossWeights, spec: Spec) -> Array:
     """Of the pixels of the map, within [0, 1]."""
-    counts = jnp.maximum(covered(weights.map, spec), 0)
-    return counts * _of_images(weights.scales, spec)[..., 2]
+    return _within_one(covered(weights.map, spec), weights, spec)
+
+
+def _within_one(counts: Array, weights: LossWeights, spec: Spec) -> Array:
+    return jnp.maximum(counts, 0) * _of_images(weights.scales, spec)[..., 2]
 
 
 def covered(a: Array, spec: Spec) -> Array:
     """What the pixels of the map have of something that all pixels have."""
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
         if not padded:
-            a = lax.slice_in_dim(a, RADIUS, a.shape[axis] - RADIUS, axis=axis)
+            a = inner(a, axis)
     return a
+
+
+def inner(a: Array, axis: int) -> Array:
+    """Without the outermost pixels, which are not in the map of unpadded images."""
+    return lax.slice_in_dim(a, RADIUS, a.shape[axis] - RADIUS, axis=axis)
 
 
 def _maps_for(weights: LossWeights, maps: Maps) -> Maps:
@@ -152,13 +159,9 @@ def _maps_for(weights: LossWeights, maps: Maps) -> Maps:
     seen, scales = weights.errors > 0, weights.mean_scales
 
     def similarity(x: Array, y: Array, spec: Spec) -> Array:
-        def extended(a: Array) -> Array:
-            widths = [(0, 0)] * a.ndim
-            for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
-                widths[axis] = (RADIUS * padded,) * 2
-            return jnp.pad(a, widths)
-
-        x, y, there = map(extended, (x, y, seen))
+        of_y, of_x = spec.padding
+        reach = (RADIUS * of_y, RADIUS * of_x)
+        x, y, there = (xla._pad(a, reach, spec) for a in (x, y, seen))
         return 1 - dissimilarity_of_seen(x, y, there, covered(scales, spec), spec)
 
     def gradients(
@@ -220,12 +223,12 @@ def _seen(x: Array, y: Array, weights: LossWeights, spec: Spec) -> tuple[Array, 
     """Both images in the dtype of the loss, with pixels like their others where neither
     a window nor an error counts them."""
     dtype = compute_dtype(image_dtype(x, y))
-    there = covered(weights.map, spec) > 0
-    for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
-        there = any_in_window(there, axis, 2 * RADIUS - RADIUS * padded)
-    there |= weights.errors > 0
-    if weights.mean_scales is not None:
-        there = weights.errors > 0
+    there = weights.errors > 0
+    if weights.mean_scales is None:
+        in_windows = covered(weights.map, spec) > 0
+        for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
+            in_windows = any_in_window(in_windows, axis, 2 * RADIUS - RADIUS * padded)
+        there |= in_windows
     x, y = (filled(pixels(a, spec, dtype), there, spec) for a in (x, y))
     return x, y
 

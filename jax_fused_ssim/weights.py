@@ -17,12 +17,12 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jax_fused_ssim import halo, ops, xla
+from jax_fused_ssim.arguments import as_array, check_choice
 from jax_fused_ssim.constant import constant
 from jax_fused_ssim.errors import sum_over
 from jax_fused_ssim.integer import image_dtype, is_integer, pixels
@@ -35,6 +35,7 @@ from jax_fused_ssim.weighted import (
     any_in_window,
     dissimilarity_of_seen,
     filled,
+    inner,
     mean_scales_of,
 )
 
@@ -70,19 +71,14 @@ def checked_weights(
       as the image, each of its size or of size 1; None where there are none. What is
       below 0 counts for nothing.
     """
-    if not isinstance(weighting, str) or weighting not in get_args(Weighting):
-        options = ", ".join(map(repr, get_args(Weighting)))
-        raise ValueError(f"weighting must be one of {options}; got {weighting!r}")
+    check_choice("weighting", weighting, get_args(Weighting))
     if weights is None:
         return None
     if reduction == "none":
         raise ValueError(
             'reduction="none" takes no weights: multiply the map that it gives by them.'
         )
-    dtype = getattr(weights, "dtype", None)
-    if isinstance(dtype, np.dtype) and not dtype.isnative:
-        weights = np.asarray(weights).astype(dtype.newbyteorder("="))
-    array = jnp.asarray(weights)
+    array = as_array(weights)
     if array.dtype.name not in _DTYPES:
         raise TypeError(
             f"weights must have one of the dtypes {', '.join(_DTYPES)}; got "
@@ -303,7 +299,7 @@ def _weighted_errors(
     d = xla.difference(*(jnp.where(weights != 0, a, 0) for a in (x, y)), spec)
     for axis, uncropped in zip(spec.spatial_axes, whole, strict=True):
         if not uncropped and not _is_cut(axis, mean):
-            d = _inner(d, axis)
+            d = inner(d, axis)
     weights = _covered(weights, whole, x.shape, mean)
     l1, l2 = (_weighted_mean(e, weights, mean) for e in (xla.absolute(d), d * d))
     return l1, l2
@@ -311,18 +307,21 @@ def _weighted_errors(
 
 def _total(weights: Array, shape: Sequence[Any], mean: Mean) -> Array:
     """The sum of weights over what a mean of values of this shape is over."""
-    axes = mean.axes(len(shape))
-    copies = math.prod(shape[i] for i in axes if weights.shape[i] == 1)
-    total = sum_over(weights, axes, mean.mesh_axes)
-    return total * jnp.asarray(copies, total.dtype)
+    total = sum_over(weights, mean.axes(len(shape)), mean.mesh_axes)
+    return total * _copies(weights, shape, mean)
 
 
 def _op_total(weights: Array, image: Sequence[Any], mean: Mean) -> Array:
     """The sum of what all pixels of whole images have, without derivative."""
-    axes = mean.axes(len(image))
-    copies = math.prod(image[i] for i in axes if weights.shape[i] == 1)
-    total = split_sum_of_constants(weights, axes)
-    return total * jnp.asarray(copies, total.dtype)
+    total = split_sum_of_constants(weights, mean.axes(len(image)))
+    return total * _copies(weights, image, mean)
+
+
+def _copies(weights: Array, shape: Sequence[Any], mean: Mean) -> Array:
+    """For how many values of this shape, of those a mean is over, a weight stands."""
+    axes = mean.axes(len(shape))
+    copies = math.prod(shape[i] for i in axes if weights.shape[i] == 1)
+    return jnp.asarray(copies, weights.dtype)
 
 
 def _weighted_mean(values: Array, weights: Array, mean: Mean) -> Array:
@@ -396,11 +395,6 @@ def _within(
     return (place >= border) & (place < whole - border)
 
 
-def _inner(a: Array, axis: int) -> Array:
-    """Without the outermost pixels, which are not in the map of unpadded images."""
-    return lax.slice_in_dim(a, RADIUS, a.shape[axis] - RADIUS, axis=axis)
-
-
 def _without_border(weights: Array, padding: Sequence[bool], mean: Mean) -> Array:
     """With zeros for the pixels of a whole image that are not in the map. Cut off, XLA
     writes the rest out before it adds it up."""
@@ -413,11 +407,9 @@ def _without_border(weights: Array, padding: Sequence[bool], mean: Mean) -> Arra
 
 def _back_to_image(a: Array, image: Sequence[int], spec: Spec) -> Array:
     """Of the pixels of a map, with zeros for those of the image beside it."""
-    widths = [(0, 0)] * a.ndim
-    for axis in spec.spatial_axes:
-        margin = (image[axis] - a.shape[axis]) // 2
-        widths[axis] = (margin, margin)
-    return jnp.pad(a, widths)
+    y_axis, x_axis = spec.spatial_axes
+    margins = [(image[i] - a.shape[i]) // 2 for i in (y_axis, x_axis)]
+    return xla._pad(a, (margins[0], margins[1]), spec)
 
 
 def _masked(
@@ -438,7 +430,7 @@ def _covered(
     cut block that the map of the whole lacks."""
     for axis, padded in zip(mean.spec.spatial_axes, padding, strict=True):
         if not padded and not _is_cut(axis, mean) and weights.shape[axis] != 1:
-            weights = _inner(weights, axis)
+            weights = inner(weights, axis)
     return _masked(weights, padding, block, mean)
 
 

@@ -34,10 +34,6 @@ def padded(a, mode):
     return np.pad(a, [*[(0, 0)] * (a.ndim - 2), (5, 5), (5, 5)], mode)
 
 
-def moved(a, last):
-    return np.moveaxis(a, -3, -1) if last else a
-
-
 @implementations
 @every_mode
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
@@ -53,8 +49,12 @@ def test_map_and_gradients(data_format, mode, implementation):
         def everything(x, y):
             return full(x, y, reduction="none"), jax.value_and_grad(full, (0, 1))(x, y)
 
-        found, (mean, grads) = everything(moved(x, last), moved(y, last))
-        np.testing.assert_allclose(found, moved(right.astype(float), last), atol=1e-12)
+        found, (mean, grads) = everything(
+            reference.unplanes(x, last), reference.unplanes(y, last)
+        )
+        np.testing.assert_allclose(
+            found, reference.unplanes(right.astype(float), last), atol=1e-12
+        )
         np.testing.assert_allclose(mean, float(right.mean()), atol=1e-13)
         for i, grad in enumerate(grads):
             step = 1e-5 * (images.noise(x.shape, 3 + i) - 0.5)
@@ -65,7 +65,7 @@ def test_map_and_gradients(data_format, mode, implementation):
                 wide = (padded(a, mode) for a in ends_of)
                 ends.append(reference.ssim_map(*wide, (False, False)).mean())
             slope = float(ends[0] - ends[1]) / 2
-            along = np.vdot(grad, moved(step, last))
+            along = np.vdot(grad, reference.unplanes(step, last))
             np.testing.assert_allclose(along, slope, rtol=1e-6)
 
 
@@ -82,8 +82,11 @@ def test_losses(data_format, weighting, mode, implementation):
     options = {"data_format": data_format, "implementation": implementation}
     of_image, of_padded = dict(options), dict(options)
     if weighting:
-        of_image |= {"weights": moved(weights[None], last), "weighting": weighting}
-        wide = moved(padded(weights, mode)[None], last)
+        of_image |= {
+            "weights": reference.unplanes(weights[None], last),
+            "weighting": weighting,
+        }
+        wide = reference.unplanes(padded(weights, mode)[None], last)
         of_padded |= {"weights": wide, "weighting": weighting}
 
     def loss(x, y):
@@ -105,7 +108,7 @@ def test_losses(data_format, weighting, mode, implementation):
             **of_padded,
         )
 
-    x, y = moved(x, last), moved(y, last)
+    x, y = reference.unplanes(x, last), reference.unplanes(y, last)
     found, expected = (
         jax.value_and_grad(f, has_aux=True)(x, y) for f in (loss, by_hand)
     )

@@ -62,10 +62,6 @@ def expected(
     return of_planes.mean(-1)
 
 
-def layout(a, last):
-    return np.moveaxis(a, -3, -1) if last else a
-
-
 SHAPES = [(177, 181), (201, 190), (176, 208)]
 CASES = [
     pytest.param(SHAPES[i % 3], *case, marks=[slow] if i % 5 else [])
@@ -95,7 +91,9 @@ def test_value_and_gradients(
             )
             return jax.value_and_grad(loss, (0, 1))(x, y)
 
-        value, grads = everything(layout(x, last), layout(y, last))
+        value, grads = everything(
+            reference.unplanes(x, last), reference.unplanes(y, last)
+        )
         np.testing.assert_allclose(
             value, float(expected(x, y, **options).mean()), rtol=1e-12
         )
@@ -108,7 +106,7 @@ def test_value_and_gradients(
                 ends.append(expected(*moved, **options).mean())
             slope = float(ends[0] - ends[1]) / 2
             np.testing.assert_allclose(
-                np.vdot(grad, layout(step, last)), slope, rtol=1e-6
+                np.vdot(grad, reference.unplanes(step, last)), slope, rtol=1e-6
             )
 
 
@@ -122,9 +120,9 @@ def test_other_precisions(data_format, dtype, implementation):
 
     def loss(x):
         options = {"data_format": data_format, "implementation": implementation}
-        return 1 - fused_ms_ssim(x, jnp.asarray(layout(y, last)), **options)
+        return 1 - fused_ms_ssim(x, jnp.asarray(reference.unplanes(y, last)), **options)
 
-    x = jnp.asarray(layout(x, last))
+    x = jnp.asarray(reference.unplanes(x, last))
     value, grad = jax.value_and_grad(loss)(x)
     assert value.dtype == "float32"
     assert grad.dtype == dtype

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 from implementations import implementations
 
 from jax_fused_ssim import fused_ssim
@@ -26,17 +27,13 @@ def channel(a, i, last):
     return a[..., i : i + 1] if last else a[:, i : i + 1]
 
 
-def moved(a, last):
-    return np.moveaxis(a, 1, -1) if last else a
-
-
 @implementations
 @pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 def test_values(data_format, padding, dtype, implementation):
     last = data_format == "NHWC"
-    x, y = (moved(a, last) for a in pair(dtype))
+    x, y = (reference.unplanes(a, last) for a in pair(dtype))
     options = {"data_format": data_format, "implementation": implementation}
     found = fused_ssim(x, y, padding, reduction="per_channel", **options)
     assert found.shape == (2, 3)
@@ -60,7 +57,7 @@ def test_values(data_format, padding, dtype, implementation):
 def test_gradients_and_weights(data_format, weighting, implementation):
     last = data_format == "NHWC"
     with jax.enable_x64(True):
-        x, y = (moved(a, last) for a in pair("float64"))
+        x, y = (reference.unplanes(a, last) for a in pair("float64"))
         options = {"data_format": data_format, "implementation": implementation}
         if weighting:
             weights = WEIGHTS[..., None] if last else WEIGHTS

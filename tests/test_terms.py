@@ -27,10 +27,6 @@ def pair(dtype="float64"):
     return x.astype(dtype), y.astype(dtype)
 
 
-def moved(a, last):
-    return np.moveaxis(a, -3, -1) if last else a
-
-
 @implementations
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
@@ -60,11 +56,15 @@ def test_maps_means_and_gradients(data_format, padding, implementation):
             means = terms(x, y)
             return terms(x, y, reduction="none"), means, jax.grad(mixed, (0, 1))(x, y)
 
-        maps, means, grads = everything(moved(x, last), moved(y, last))
+        maps, means, grads = everything(
+            reference.unplanes(x, last), reference.unplanes(y, last)
+        )
         assert isinstance(maps, SsimTerms)
         for found, mean, right in zip(maps, means, exact(x, y), strict=True):
             right = right.astype(np.float64)
-            np.testing.assert_allclose(found, moved(right, last), atol=1e-12)
+            np.testing.assert_allclose(
+                found, reference.unplanes(right, last), atol=1e-12
+            )
             np.testing.assert_allclose(mean, right.mean(), atol=1e-12)
         for i, grad in enumerate(grads):
             step = 1e-5 * (images.noise(x.shape, i) - 0.5)
@@ -75,7 +75,7 @@ def test_maps_means_and_gradients(data_format, padding, implementation):
                 luminance, contrast_structure = (a.mean() for a in exact(*moved_))
                 ends.append(3 * luminance - contrast_structure)
             slope = float(ends[0] - ends[1]) / 2
-            along = np.vdot(grad, moved(step, last))
+            along = np.vdot(grad, reference.unplanes(step, last))
             np.testing.assert_allclose(along, slope, rtol=1e-6)
 
 
