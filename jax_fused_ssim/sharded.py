@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from jax_fused_ssim import halo, ops
 from jax_fused_ssim.arguments import (
     BORDERS,
+    IMAGES,
     check_keywords,
     checked_images,
     checked_spec,
@@ -221,7 +222,7 @@ def _checked_blocks(
     y: ArrayLike,
     cut: Sequence[ShardedAxis],
     spec: Spec,
-    names: tuple[str, str] = ("img1", "img2"),
+    names: tuple[str, str] = IMAGES,
 ) -> tuple[Array, Array]:
     """`checked_images` of the blocks of a device, placed alike."""
     # Blocks have a check of their own, in place of that for "valid".
