@@ -37,6 +37,8 @@ class Op:
       is_map: whether it writes the map.
       is_weighted: whether pixels count so much, one weight for all images' channels.
       of_bytes: whether the second image is uint8.
+      is_multiscale: whether it is 1 - MS-SSIM of five scales, which have 4 / 3 of the
+        pixels of the first.
     """
 
     images: float
@@ -45,6 +47,7 @@ class Op:
     is_map: bool = False
     is_weighted: bool = False
     of_bytes: bool = False
+    is_multiscale: bool = False
 
 
 OPS = {
@@ -56,6 +59,7 @@ OPS = {
     "weighted_loss_and_grad": Op(
         images=3, fma=154, differentiates=True, is_weighted=True
     ),
+    "ms_ssim_and_grad": Op(images=4, fma=205, differentiates=True, is_multiscale=True),
     "map": Op(images=3, fma=88, is_map=True),
     "map_and_vjp": Op(images=5, fma=154, differentiates=True, is_map=True),
 }

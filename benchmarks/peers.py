@@ -2,7 +2,8 @@
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ class Library:
       map: the same to the map, or None.
       loss: (x, y, format, weights or None) to 0.8 mean |x - y| + 0.2 (1 - SSIM), where
         y may be uint8; None where it must be composed.
+      ms_ssim: as mean, of MS-SSIM; None where there is none.
+      scales: the keywords of `jax_fused_ssim.fused_ms_ssim` that give the same.
       borders: what it can do at the border, its own way first.
       layouts: what it can take, its own way first.
       dtypes: of images.
@@ -40,6 +43,8 @@ class Library:
     mean: Function
     map: Function | None = None
     loss: Callable[[Any, Any, Format, Any], Any] | None = None
+    ms_ssim: Function | None = None
+    scales: Mapping[str, str] = types.MappingProxyType({})
     borders: tuple[str, ...] = ("valid",)
     layouts: tuple[str, ...] = ("NCHW",)
     dtypes: tuple[str, ...] = FLOATS
@@ -70,6 +75,8 @@ class Library:
             return f"not in {dtype}"
         if (OPS[op].is_map or OPS[op].is_weighted) and self.map is None:
             return "no map"
+        if OPS[op].is_multiscale and self.ms_ssim is None:
+            return "no MS-SSIM"
         needed = 2 if op == "value_and_grad_both" else OPS[op].differentiates
         if self.gradients < needed:
             return f"gradients in {self.gradients} of the images"
@@ -77,7 +84,7 @@ class Library:
 
 
 def _ours(name: str, implementation: str | None) -> Library:
-    from jax_fused_ssim import fused_ssim, photometric_loss
+    from jax_fused_ssim import fused_ms_ssim, fused_ssim, photometric_loss
 
     def loss(x, y, form, weights):
         return photometric_loss(
@@ -110,6 +117,16 @@ def _ours(name: str, implementation: str | None) -> Library:
             implementation=implementation,
         )
 
+    def ms_ssim(x, y, form, **scales):
+        return fused_ms_ssim(
+            x,
+            y,
+            padding=form.border,
+            data_format=form.layout,
+            implementation=implementation,
+            **scales,
+        )
+
     return Library(
         name=name,
         distribution="jax_fused_ssim",
@@ -117,6 +134,7 @@ def _ours(name: str, implementation: str | None) -> Library:
         mean=lambda x, y, form: ssim(x, y, form, "mean"),
         map=lambda x, y, form: ssim(x, y, form, "none"),
         loss=loss,
+        ms_ssim=ms_ssim,
         borders=("same", "valid"),
         layouts=("NCHW", "NHWC"),
     )
@@ -134,9 +152,10 @@ def transposed() -> Library:
     """Ours for images with channels last, transposed by hand before and after."""
     ours = _ours("transposed", None)
 
-    def by_hand(function, x, y, form, *others):
+    def by_hand(function, x, y, form, *others, **keywords):
         first = dataclasses.replace(form, layout="NCHW")
-        return function(*(jnp.moveaxis(a, -1, 1) for a in (x, y)), first, *others)
+        x, y = (jnp.moveaxis(a, -1, 1) for a in (x, y))
+        return function(x, y, first, *others, **keywords)
 
     return dataclasses.replace(
         ours,
@@ -144,6 +163,9 @@ def transposed() -> Library:
         map=lambda x, y, form: jnp.moveaxis(by_hand(ours.map, x, y, form), 1, -1),
         loss=lambda x, y, form, weights: by_hand(
             ours.loss, x, y, form, None if weights is None else weights[..., 0]
+        ),
+        ms_ssim=lambda x, y, form, **scales: by_hand(
+            ours.ms_ssim, x, y, form, **scales
         ),
         layouts=("NHWC",),
     )
@@ -173,6 +195,8 @@ def frame_analytics() -> Library:
         map=lambda x, y, form: frame_analytics.ssim(
             x, y, data_range=1.0, return_map=True
         ),
+        ms_ssim=lambda x, y, form: frame_analytics.ms_ssim(x, y, data_range=1.0),
+        scales={"odd_sides": "drop"},
     )
 
 
@@ -184,11 +208,16 @@ def pytorch_msssim() -> Library:
         distribution="pytorch-msssim",
         framework="torch",
         mean=lambda x, y, form: pytorch_msssim.ssim(x, y, data_range=1.0),
+        ms_ssim=lambda x, y, form: pytorch_msssim.ms_ssim(x, y, data_range=1.0),
+        scales={"odd_sides": "zero"},
     )
 
 
 def torchmetrics() -> Library:
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure,
+        structural_similarity_index_measure,
+    )
 
     def full(x, y, form):
         _, ssim_map = structural_similarity_index_measure(
@@ -204,6 +233,10 @@ def torchmetrics() -> Library:
             x, y, data_range=1.0
         ),
         map=full,
+        ms_ssim=lambda x, y, form: multiscale_structural_similarity_index_measure(
+            x, y, data_range=1.0
+        ),
+        scales={"odd_sides": "drop", "channel_mean": "first"},
         borders=("reflect",),
         scratch=48,
     )

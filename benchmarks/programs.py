@@ -171,12 +171,19 @@ def _row_major(a: jax.Array) -> jax.Array:
     return with_layout_constraint(a, Layout(tuple(range(a.ndim)))) if a.ndim else a
 
 
-def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]:
+def _jax_function(
+    library: Library, op: str, form: Format, **scales: str
+) -> Callable[..., Any]:
+    """`scales`: what MS-SSIM is to do as another library does."""
+
     def mean(x, y):
         return library.mean(x, y, form)
 
     def loss(x, y):
         return 1 - mean(x, y)
+
+    def ms_loss(x, y):
+        return 1 - library.ms_ssim(x, y, form, **scales)
 
     def photometric(x, y, weights=None):
         if library.loss is not None and form.border != "reflect":
@@ -206,6 +213,7 @@ def _jax_function(library: Library, op: str, form: Format) -> Callable[..., Any]
         "loss_and_grad": jax.value_and_grad(photometric),
         "loss_and_grad_uint8": jax.value_and_grad(photometric),
         "weighted_loss_and_grad": jax.value_and_grad(photometric),
+        "ms_ssim_and_grad": jax.value_and_grad(ms_loss),
         "map": ssim_map,
         "map_and_vjp": map_and_vjp,
     }[op]
@@ -318,6 +326,10 @@ def _torch_function(
         value = 0.8 * l1 + 0.2 * (1 - ssim)
         return value, torch.autograd.grad(value, x)[0]
 
+    def ms_ssim_and_grad(x, y):
+        value = 1 - library.ms_ssim(x, y, form)
+        return value, torch.autograd.grad(value, x)[0]
+
     def map_and_vjp(x, y, cotangent):
         value = ssim_map(x, y)
         return value, torch.autograd.grad(value, x, cotangent)[0]
@@ -329,6 +341,7 @@ def _torch_function(
         "loss_and_grad": loss_and_grad,
         "loss_and_grad_uint8": loss_and_grad,
         "weighted_loss_and_grad": weighted_loss_and_grad,
+        "ms_ssim_and_grad": ms_ssim_and_grad,
         "map": torch.no_grad()(ssim_map),
         "map_and_vjp": map_and_vjp,
     }[op]
@@ -378,9 +391,12 @@ def _relative_l2(a, b):
     return jnp.sqrt(jnp.sum((a - b) ** 2) / jnp.sum(b**2))
 
 
-def expected(ours: Library, op: str, form: Format, images: Images) -> Any:
-    """What ours computes for the first arguments, with any library's border."""
-    return jax.jit(_jax_function(ours, op, form))(*images.arguments(op, form)[0])
+def expected(
+    ours: Library, library: Library, op: str, form: Format, images: Images
+) -> Any:
+    """What ours computes for the first arguments, with another's border and scales."""
+    function = _jax_function(ours, op, form, **library.scales)
+    return jax.jit(function)(*images.arguments(op, form)[0])
 
 
 def tolerance(dtype: str) -> dict[str, float]:

@@ -155,7 +155,7 @@ class Run:
     ) -> tuple[dict[str, float], str | None]:
         """Compares a first, warming call with ours."""
         result = program.as_jax(program.call(0))
-        expected = programs.expected(self._ours, op, form, images)
+        expected = programs.expected(self._ours, library, op, form, images)
         found = programs.difference(result, expected)
         allowed = programs.tolerance(form.dtype)
         if all(found[k] <= allowed[k] for k in allowed):
