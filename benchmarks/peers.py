@@ -2,8 +2,7 @@
 
 import dataclasses
 import importlib.metadata
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -44,7 +43,7 @@ class Library:
     map: Function | None = None
     loss: Callable[[Any, Any, Format, Any], Any] | None = None
     ms_ssim: Function | None = None
-    scales: Mapping[str, str] = types.MappingProxyType({})
+    scales: dict[str, str] = dataclasses.field(default_factory=dict)
     borders: tuple[str, ...] = ("valid",)
     layouts: tuple[str, ...] = ("NCHW",)
     dtypes: tuple[str, ...] = FLOATS

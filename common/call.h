@@ -4,6 +4,7 @@
 #define JAX_FUSED_SSIM_COMMON_CALL_H_
 
 #include <cstdint>
+#include <utility>
 
 #include "common/integer.h"
 #include "common/parameters.h"
@@ -46,6 +47,11 @@ struct Call {
   int64_t width = 0;
   int64_t channels = 1;  // neighbours in a row are so many elements apart
 
+  // The taps of a window that is not compiled in, window_size of them that sum to 1;
+  // null: the one that is. Only of kF32 and kF64.
+  const double* taps = nullptr;
+  int window_size = kWindow;
+
   // Contiguous but for what Leading says:
   //   kImg1, kImg2   the images
   //   kWeight        what every map pixel counts for, of the map's shape; null: 1
@@ -85,13 +91,42 @@ struct Call {
   // kScratchWords 32-bit words a plane, of any content.
   void* scratch = nullptr;
 
-  // Rows and columns of zeros read on each side of the image.
-  int pad_y() const { return parameters.pad_y ? kRadius : 0; }
-  int pad_x() const { return parameters.pad_x ? kRadius : 0; }
-  int map_y() const { return kRadius - pad_y(); }
-  int map_x() const { return kRadius - pad_x(); }
-  int64_t map_height() const { return height - 2 * map_y(); }
-  int64_t map_width() const { return width - 2 * map_x(); }
+  // Pixels of a window before the one that it is centred on, and behind it.
+  int window_before() const { return (window_size - 1) / 2; }
+  int window_after() const { return window_size / 2; }
+
+  int map_y() const { return parameters.pad_y ? 0 : window_before(); }
+  int map_x() const { return parameters.pad_x ? 0 : window_before(); }
+  int64_t map_height() const {
+    return parameters.pad_y ? height : height - (window_size - 1);
+  }
+  int64_t map_width() const {
+    return parameters.pad_x ? width : width - (window_size - 1);
+  }
+  // Whether every window sees the padding: common/centre.h.
+  bool sees_only_border() const {
+    return (parameters.pad_y && height < window_size) ||
+           (parameters.pad_x && width < window_size);
+  }
+
+  // The taps as a kernel takes them; mirrored, they lead back from the map.
+  template <typename T>
+  GivenWindow<T> given_window(bool mirrored) const {
+    GivenWindow<T> window = {};
+    if (!taps) return window;
+    window.begin = kRadius - (mirrored ? window_after() : window_before());
+    window.end = window.begin + window_size;
+    for (int k = 0; k < window_size; ++k) {
+      window.taps[window.begin + k] =
+          static_cast<T>(taps[mirrored ? window_size - 1 - k : k]);
+    }
+    return window;
+  }
+  // t of common/formula.h.
+  template <typename T>
+  T window_scale() const {
+    return taps ? GivenWindow<T>::kScale : CompiledWindow<T>::kScale;
+  }
 
   bool has_errors() const { return terms != nullptr; }
   bool has_weights() const { return operand[kScales] != nullptr; }
@@ -118,9 +153,26 @@ struct Call {
     return has_weights() ? height * width * weight_channels : map_size();
   }
 
-  // Rows and columns of the image in which errors are counted.
+  // Rows and columns of the image in which errors are counted, from the first on up to
+  // the end.
   int error_y() const { return parameters.crop_y ? map_y() : 0; }
   int error_x() const { return parameters.crop_x ? map_x() : 0; }
+  int64_t error_end_y() const {
+    return parameters.crop_y ? map_y() + map_height() : height;
+  }
+  int64_t error_end_x() const {
+    return parameters.crop_x ? map_x() + map_width() : width;
+  }
+
+  // The same with the images in the other order.
+  Call swapped() const {
+    Call call = *this;
+    std::swap(call.pixels[kImg1], call.pixels[kImg2]);
+    std::swap(call.operand[kImg1], call.operand[kImg2]);
+    std::swap(call.leading.stride[kImg1], call.leading.stride[kImg2]);
+    std::swap(call.grad1, call.grad2);
+    return call;
+  }
 
   // The parts of the scratch: the exact sums of all planes and their errors, null
   // unless wanted, and behind them the centres of both images of every plane.

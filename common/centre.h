@@ -44,12 +44,6 @@ JFS_HOST_DEVICE int64_t centre_sample(int k, int64_t side) {
   return side * (2 * k + 1) / (2 * kCentreSide);
 }
 
-// Whether no window lies inside a plane that is padded by pad_y and pad_x.
-JFS_HOST_DEVICE bool sees_only_border(int64_t height, int64_t width, int64_t pad_y,
-                                      int64_t pad_x) {
-  return (pad_y > 0 && height < kWindow) || (pad_x > 0 && width < kWindow);
-}
-
 // NaN counts as far below.
 template <typename T>
 JFS_HOST_DEVICE T cut_to_range(T distance, T data_range) {

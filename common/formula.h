@@ -19,10 +19,10 @@
 // exactly 1 for identical images. Dividing by L first keeps every data range in
 // float32.
 //
-// The kernels keep t s and t d, where t is outermost_tap() of common/window.h. So unit
-// windows along rows and columns give E[s^2] and E[d^2]; E[s] and E[d] need a normal
-// window along one of them. The same windows lead back from the derivatives in a mean
-// to the pixels, but for a factor 1 / t.
+// The kernels keep t s and t d, where t is kScale of a window of common/window.h. So
+// unit windows along rows and columns give E[s^2] and E[d^2]; E[s] and E[d] need a
+// normal window along one of them. The same windows lead back from the derivatives in a
+// mean to the pixels, but for a factor 1 / t.
 
 #ifndef JAX_FUSED_SSIM_COMMON_FORMULA_H_
 #define JAX_FUSED_SSIM_COMMON_FORMULA_H_
@@ -44,9 +44,8 @@ struct Constants {
 };
 
 template <typename T>
-JFS_HOST_DEVICE Constants<T> constants(const Parameters& p) {
-  return {T(p.data_range), T(outermost_tap<T>() / p.data_range), T(2 * p.k1 * p.k1),
-          T(2 * p.k2 * p.k2)};
+JFS_HOST_DEVICE Constants<T> constants(const Parameters& p, T t) {
+  return {T(p.data_range), T(t / p.data_range), T(2 * p.k1 * p.k1), T(2 * p.k2 * p.k2)};
 }
 
 // What was subtracted from s and d: cs and cd.

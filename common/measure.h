@@ -41,9 +41,9 @@ struct GradientFactors {
   }
 };
 
+// `t`: of common/formula.h.
 template <typename T>
-JFS_HOST_DEVICE GradientFactors<T> gradient_factors(const Parameters& p) {
-  constexpr double t = outermost_tap<T>();
+JFS_HOST_DEVICE GradientFactors<T> gradient_factors(const Parameters& p, double t) {
   const double errors = p.error_scale / p.data_range;
   return {T(-p.ssim_weight * p.scale * kDerivativeScale * t / p.data_range),
           T(p.l1_weight * errors), T(2 * p.l2_weight * errors / t)};

@@ -1,8 +1,9 @@
-// The window: 11 Gaussian taps, sigma 1.5, in one dimension.
+// Windows in one dimension: 11 Gaussian taps, sigma 1.5, as constants of the code, and
+// any others as numbers that a call brings.
 //
-// In two scales: *normal*, whose taps sum to 1, and *unit*, whose outermost taps are 1,
-// so that a convolution has ten operations and not eleven. The unit window is the
-// normal one divided by outermost_tap().
+// The first in two scales: *normal*, whose taps sum to 1, and *unit*, whose outermost
+// taps are 1, so that a convolution has ten operations and not eleven. The unit window
+// is the normal one divided by outermost_tap().
 
 #ifndef JAX_FUSED_SSIM_COMMON_WINDOW_H_
 #define JAX_FUSED_SSIM_COMMON_WINDOW_H_
@@ -77,6 +78,25 @@ template <typename T>
 JFS_HOST_DEVICE constexpr T window_tap(Window window, int k) {
   return window == Window::kUnit ? unit_tap<T>(k) : normal_tap<T>(k);
 }
+
+// What a kernel is given of its window, where its taps are constants of the code.
+template <typename T>
+struct CompiledWindow {
+  // t of common/formula.h: what makes the unit window normal.
+  static constexpr T kScale = outermost_tap<T>();
+};
+
+// Any window of up to kWindow taps, of which the k-th is k - kRadius pixels from where
+// the window is centred. There is one scale: the unit window is the normal one.
+template <typename T>
+struct GivenWindow {
+  static constexpr T kScale = 1;
+
+  T taps[kWindow];
+  int begin, end;  // of the taps that there are
+
+  JFS_HOST_DEVICE bool has(int k) const { return begin <= k && k < end; }
+};
 
 // The tap to add i-th: from the outside in, so that the partial sums, and with them
 // their rounding, stay small for longest.

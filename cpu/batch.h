@@ -4,6 +4,7 @@
 #define JAX_FUSED_SSIM_CPU_BATCH_H_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/formula.h"
 #include "common/measure.h"
@@ -17,6 +18,19 @@
 namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
+
+// A task's window as its kernel takes it.
+template <typename Taps>
+Taps window_of(const GivenWindow<double>& given) {
+  Taps window = {};
+  if constexpr (!std::is_empty_v<Taps>) {
+    using T = std::remove_reference_t<decltype(window.taps[0])>;
+    for (int k = 0; k < kWindow; ++k) window.taps[k] = static_cast<T>(given.taps[k]);
+    window.begin = given.begin;
+    window.end = given.end;
+  }
+  return window;
+}
 
 // Some elements of a row as a mask, folded, past the length nothing; `row` is room for
 // one.
@@ -53,7 +67,7 @@ void load_folded_weight(const Work& work, const Weights& weights, int64_t row,
 
 // Reads a batch of input rows into the ring, those of them that are used, and adds up
 // their errors.
-template <typename E>
+template <typename E, typename Taps>
 void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t n,
                 Compute<E> tap_over_range, const Folded<Compute<E>>& folded,
                 Scratch<Compute<E>>& scratch) {
@@ -78,19 +92,20 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
                             weight, kStep);
     }
     if (!counts) continue;
-    const auto add = work.error_weight ? add_errors<true, T> : add_errors<false, T>;
+    const auto add =
+        work.error_weight ? add_errors<true, Taps, T> : add_errors<false, Taps, T>;
     add(images.row(1, k), Ring<T, kImages>::kColumn, scratch.counted,
         {weight, kStep, weight_column(work, folded.pitch), work.weight_unit}, folded,
         work.errors);
   }
 }
 
-template <typename T>
-JFS_INLINE void moments_at(const Between<T, kMoments>& between, int64_t column, int row,
-                           Moments<Vec<T>>* m) {
+template <typename T, typename Taps>
+JFS_INLINE void moments_at(const Taps& window, const Between<T, kMoments>& between,
+                           int64_t column, int row, Moments<Vec<T>>* m) {
   Vec<T> v[kMoments][kOutputs];
   unroll<kMoments>([&](auto k) __attribute__((always_inline)) {
-    horizontal<window_of_moment(k)>(between, column, k, row, v[k]);
+    horizontal<window_of_moment(k)>(window, between, column, k, row, v[k]);
   });
   for (int i = 0; i < kOutputs; ++i) m[i] = {v[0][i], v[1][i], v[2][i], v[3][i]};
 }

@@ -35,10 +35,7 @@ void read_samples(const Work& work, int image, int64_t channel, Compute<E>* samp
     }
     convert(in, kCentreSamples, pixel_scale<E>(work, image), samples);
   });
-  if (sees_only_border(work.height, work.width, kRadius - work.centre_rows.begin,
-                       kRadius - work.centre_cols.begin)) {
-    samples[0] = 0;
-  }
+  if (work.sees_only_border) samples[0] = 0;
 }
 
 // Keeps those samples of both images, of as many as it returns, whose errors count.

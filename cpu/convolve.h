@@ -34,15 +34,35 @@ constexpr int kSpare = kRingBatches * kBatch - kReach;
 constexpr int kOutputs = kRegisters >= 32 ? 4 : 2;
 
 // The weighted sum of kWindow vectors.
-template <Window kTaps, typename T>
+template <Window kScale, typename T>
 JFS_INLINE Vec<T> weighted_sum(const Vec<T>* v) {
   Vec<T> sum = v[0] + v[kWindow - 1];
-  if constexpr (kTaps == Window::kNormal) sum *= normal_tap<T>(0);
+  if constexpr (kScale == Window::kNormal) sum *= normal_tap<T>(0);
   unroll<kRadius - 1>([&](auto i) __attribute__((always_inline)) {
     constexpr int k = i + 1;
-    sum += window_tap<T>(kTaps, k) * (v[k] + v[kWindow - 1 - k]);
+    sum += window_tap<T>(kScale, k) * (v[k] + v[kWindow - 1 - k]);
   });
-  return sum + window_tap<T>(kTaps, kRadius) * v[kRadius];
+  return sum + window_tap<T>(kScale, kRadius) * v[kRadius];
+}
+
+// Those of kCount windows, each one vector on.
+template <Window kScale, int kCount, typename T>
+JFS_INLINE void weighted_sums(const CompiledWindow<T>&, const Vec<T>* v, Vec<T>* out) {
+  unroll<kCount>([&](auto i) __attribute__((always_inline)) {
+    out[i] = weighted_sum<kScale, T>(v + i);
+  });
+}
+// What lies beside the window is not multiplied by 0, as it may be a NaN.
+template <Window kScale, int kCount, typename T>
+JFS_INLINE void weighted_sums(const GivenWindow<T>& window, const Vec<T>* v,
+                              Vec<T>* out) {
+  for (int i = 0; i < kCount; ++i) out[i] = Vec<T>{};
+  unroll<kWindow>([&](auto k) __attribute__((always_inline)) {
+    if (!window.has(k)) return;
+    unroll<kCount>([&](auto i) __attribute__((always_inline)) {
+      out[i] += window.taps[k] * v[k + i];
+    });
+  });
 }
 
 // Four batches of folded rows of kMaps maps.
@@ -96,9 +116,9 @@ struct Between {
 // Vertical pass, with the unit window, for the maps of a ring, `length` columns from
 // `first` on. With kSquares also for their squares, which are then the second half of
 // the maps between.
-template <typename T, int kMaps, bool kSquares, int kOut>
-void vertical(const Ring<T, kMaps>& ring, int64_t first, int64_t length,
-              const Between<T, kOut>& between) {
+template <typename T, int kMaps, bool kSquares, int kOut, typename Taps>
+void vertical(const Taps& window, const Ring<T, kMaps>& ring, int64_t first,
+              int64_t length, const Between<T, kOut>& between) {
   static_assert(kOut == (kSquares ? 2 * kMaps : kMaps));
   using V = Vec<T>;
   const RingRows<T, kMaps> rows(ring);
@@ -108,17 +128,19 @@ void vertical(const Ring<T, kMaps>& ring, int64_t first, int64_t length,
       unroll<kReach>([&](auto k) __attribute__((always_inline)) {
         v[k] = load<V>(rows.at(first + column, map, k));
       });
-      unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
-        store(between.at(column, map, row), weighted_sum<Window::kUnit, T>(v + row));
-      });
+      const auto put = [&](int to) __attribute__((always_inline)) {
+        V sums[kBatch];
+        weighted_sums<Window::kUnit, kBatch>(window, v, sums);
+        unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
+          store(between.at(column, to, row), sums[row]);
+        });
+      };
+      put(map);
       if constexpr (kSquares) {
         unroll<kReach>([&](auto k) __attribute__((always_inline)) {
           v[k] = unfused(v[k] * v[k]);
         });
-        unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
-          store(between.at(column, map + kMaps, row),
-                weighted_sum<Window::kUnit, T>(v + row));
-        });
+        put(map + kMaps);
       }
     });
   }
@@ -126,17 +148,15 @@ void vertical(const Ring<T, kMaps>& ring, int64_t first, int64_t length,
 }
 
 // Horizontal pass for one map and row, kOutputs pixels from `column` on.
-template <Window kTaps, typename T, int kMaps>
-JFS_INLINE void horizontal(const Between<T, kMaps>& between, int64_t column, int map,
-                           int row, Vec<T>* out) {
+template <Window kScale, typename T, int kMaps, typename Taps>
+JFS_INLINE void horizontal(const Taps& window, const Between<T, kMaps>& between,
+                           int64_t column, int map, int row, Vec<T>* out) {
   using V = Vec<T>;
   V v[kOutputs + 2 * kRadius];
   unroll<kOutputs + 2 * kRadius>([&](auto k) __attribute__((always_inline)) {
     v[k] = load<V>(between.at(column + k, map, row));
   });
-  unroll<kOutputs>([&](auto k) __attribute__((always_inline)) {
-    out[k] = weighted_sum<kTaps, T>(v + k);
-  });
+  weighted_sums<kScale, kOutputs>(window, v, out);
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ namespace {
 // pixel: stage 1 as in `value`, its derivative maps go through a second ring, stage 2
 // is 10 rows behind the input and finds its own pixels in the oldest rows of the
 // input's ring.
-template <typename E, int kGradients>
+template <typename E, int kGradients, typename Taps>
 struct Gradient {
   using T = Compute<E>;
   using V = Vec<T>;
@@ -40,10 +40,12 @@ struct Gradient {
   const int64_t out_n = (work.cols.end - work.cols.begin) * channels;
   const int64_t mid_n = out_n + 2 * kRadius * channels;
   const int64_t in_n = mid_n + 2 * kRadius * channels;
-  const Constants<T> c = constants<T>(work.parameters);
+  const Constants<T> c = constants<T>(work.parameters, Taps::kScale);
+  const Taps window = window_of<Taps>(work.window);
+  const Taps mirrored = window_of<Taps>(work.mirrored);
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const GradientFactors<T> factors =
-      gradient_factors<T>(work.parameters)
+      gradient_factors<T>(work.parameters, Taps::kScale)
           .times(T(work.weight_scale), T(work.error_weight_scale))
           .times(T(work.weight_unit), T(work.weight_unit));
   const Folded<T> folded{in_n, channels};
@@ -71,8 +73,8 @@ struct Gradient {
     const Range in_rows = {work.rows.begin - 2 * kRadius, work.rows.end + 2 * kRadius};
     const int64_t first = in_rows.begin - 2 * kSpare;
     for (int64_t row = first; row - 2 * kRadius < work.rows.end; row += kBatch) {
-      load_batch<E>(work, row, in_rows, first_col - kRadius, in_n, c.tap_over_range,
-                    folded, scratch);
+      load_batch<E, Taps>(work, row, in_rows, first_col - kRadius, in_n,
+                          c.tap_over_range, folded, scratch);
       const int64_t centre = row - kRadius;
       if (centre < work.rows.begin - kRadius - kSpare) continue;
       derivative_rows(centre);
@@ -103,7 +105,8 @@ struct Gradient {
     }
     for (int64_t channel = 0; channel < channels; ++channel) {
       const int64_t column = channel * folded.pitch;
-      vertical<T, kImages, true>(scratch.images, column, folded.length, moments);
+      vertical<T, kImages, true>(window, scratch.images, column, folded.length,
+                                 moments);
       for (int k = 0; k < kBatch; ++k) {
         if (!inside[k]) continue;
         if (!work.weight) {
@@ -150,7 +153,7 @@ struct Gradient {
     const T* const own = scratch.own + column * kLanes<T>;
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
       Moments<V> m[kOutputs];
-      moments_at(moments, j, row, m);
+      moments_at(window, moments, j, row, m);
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
@@ -184,7 +187,7 @@ struct Gradient {
     const int rows = static_cast<int>(clamp(work.rows.end - pixel_row, 0, kBatch));
     for (int64_t channel = 0; channel < channels; ++channel) {
       const int64_t column = channel * folded.pitch;
-      vertical<T, kMaps, false>(scratch.maps, column, folded.length,
+      vertical<T, kMaps, false>(mirrored, scratch.maps, column, folded.length,
                                 derivatives_between);
       for (int k = 0; k < rows; ++k) {
         const int64_t part = channel * folded.length * kLanes<T>;
@@ -224,7 +227,8 @@ struct Gradient {
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
       V v[kMaps][kOutputs];
       unroll<kMaps>([&](auto map) __attribute__((always_inline)) {
-        horizontal<Maps::window(map)>(derivatives_between, j, map, row, v[map]);
+        horizontal<Maps::window(map)>(mirrored, derivatives_between, j, map, row,
+                                      v[map]);
       });
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         // The pixel is 10 to the right in the input's rows, maybe some lanes on.

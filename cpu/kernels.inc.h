@@ -22,19 +22,28 @@ namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
-template <typename E>
-void value(const Work& work) {
-  Value<E>{work}.run();
+template <typename E, typename Taps>
+void value_of(const Work& work) {
+  Value<E, Taps>{work}.run();
+}
+
+template <typename E, typename Taps>
+void gradient_of(const Work& work) {
+  if (work.grad[1]) {
+    Gradient<E, 2, Taps>{work}.run();
+  } else {
+    Gradient<E, 1, Taps>{work}.run();
+  }
 }
 
 template <typename E>
-void gradient(const Work& work) {
-  if (work.grad[1]) {
-    Gradient<E, 2>{work}.run();
-  } else {
-    Gradient<E, 1>{work}.run();
-  }
-}
+constexpr auto value = value_of<E, CompiledWindow<Compute<E>>>;
+template <typename E>
+constexpr auto gradient = gradient_of<E, CompiledWindow<Compute<E>>>;
+template <typename T>
+constexpr auto given_value = value_of<T, GivenWindow<T>>;
+template <typename T>
+constexpr auto given_gradient = gradient_of<T, GivenWindow<T>>;
 
 // Reading one lane on goes past the end, by less than one vector for every lane.
 template <typename T>
@@ -64,15 +73,17 @@ size_t gradient_scratch(int64_t elements, int64_t channels, int64_t weight_chann
 // In the order of DType.
 #define JFS_EVERY_TYPE(f) \
   {JFS_ISA::f<Float16>, JFS_ISA::f<BFloat16>, JFS_ISA::f<float>, JFS_ISA::f<double>}
+#define JFS_WIDE_TYPES(f) {nullptr, nullptr, JFS_ISA::f<float>, JFS_ISA::f<double>}
 
 const Kernels JFS_KERNELS = {
     JFS_ISA_NAME,
-    JFS_EVERY_TYPE(value),
-    JFS_EVERY_TYPE(gradient),
+    {JFS_EVERY_TYPE(value), JFS_WIDE_TYPES(given_value)},
+    {JFS_EVERY_TYPE(gradient), JFS_WIDE_TYPES(given_gradient)},
     JFS_EVERY_TYPE(value_scratch),
     JFS_EVERY_TYPE(gradient_scratch),
 };
 
 #undef JFS_EVERY_TYPE
+#undef JFS_WIDE_TYPES
 
 }  // namespace jax_fused_ssim::cpu

@@ -202,12 +202,14 @@ void run(const Parallel& parallel, const Call& call) {
   }
   const bool gradient = call.grad1 != nullptr;
   const int type = static_cast<int>(call.dtype);
-  const auto kernel = gradient ? kernels().gradient[type] : kernels().value[type];
-  const Range centre_rows = {call.map_y(), call.height - call.map_y()};
-  const Range centre_cols = {call.map_x(), call.width - call.map_x()};
+  const int given = call.taps != nullptr;
+  const auto kernel =
+      gradient ? kernels().gradient[given][type] : kernels().value[given][type];
+  const Range centre_rows = {call.map_y(), call.map_y() + call.map_height()};
+  const Range centre_cols = {call.map_x(), call.map_x() + call.map_width()};
   // Errors count in all of the map, and maybe around it.
-  const Range error_rows = {call.error_y(), call.height - call.error_y()};
-  const Range error_cols = {call.error_x(), call.width - call.error_x()};
+  const Range error_rows = {call.error_y(), call.error_end_y()};
+  const Range error_cols = {call.error_x(), call.error_end_x()};
   const Range rows = gradient            ? Range{0, call.height}
                      : call.has_errors() ? error_rows
                                          : centre_rows;
@@ -270,6 +272,9 @@ void run(const Parallel& parallel, const Call& call) {
     work.channels = channels.end - channels.begin;
     work.pixel_stride = call.channels;
     work.parameters = call.parameters;
+    work.window = call.given_window<double>(false);
+    work.mirrored = call.given_window<double>(true);
+    work.sees_only_border = call.sees_only_border();
     work.centre_rows = centre_rows;
     work.centre_cols = centre_cols;
     work.rows = part_of(rows, row_parts, row_part);

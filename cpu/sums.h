@@ -78,11 +78,11 @@ struct FoldedWeights {
 };
 
 // What is counted of a row of d times t, whose vectors are `step` elements apart.
-template <bool kWeighted, typename T>
+template <bool kWeighted, typename Taps, typename T>
 void add_errors(const T* d, int64_t step, const T* counted,
                 const FoldedWeights<T>& weights, const Folded<T>& folded,
                 ErrorSums* errors) {
-  constexpr double per_t = 1 / double(outermost_tap<T>());
+  constexpr double per_t = 1 / double(Taps::kScale);
   const double scale = per_t * weights.unit;
   for (int64_t c = 0; c < folded.channels; ++c) {
     const T* const channel = d + c * folded.pitch * step;

@@ -22,7 +22,7 @@ namespace {
 
 // The value: sums, with errors or without, weighted or not, map or both. Reads 2
 // images, computes 4 windowed means a pixel.
-template <typename E>
+template <typename E, typename Taps>
 struct Value {
   using T = Compute<E>;
   using V = Vec<T>;
@@ -31,7 +31,8 @@ struct Value {
   const int64_t first_col = work.cols.begin - kRadius;
   const int64_t out_n = (work.cols.end - work.cols.begin) * work.channels;
   const int64_t in_n = out_n + 2 * kRadius * work.channels;
-  const Constants<T> c = constants<T>(work.parameters);
+  const Constants<T> c = constants<T>(work.parameters, Taps::kScale);
+  const Taps window = window_of<Taps>(work.window);
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
   const Folded<T> folded{in_n, work.channels};
   Arena<T> arena{work.scratch};
@@ -49,8 +50,8 @@ struct Value {
     const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
     const int64_t first = in_rows.begin - kSpare;
     for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
-      load_batch<E>(work, row, in_rows, first_col, in_n, c.tap_over_range, folded,
-                    scratch);
+      load_batch<E, Taps>(work, row, in_rows, first_col, in_n, c.tap_over_range, folded,
+                          scratch);
       const int64_t centre = row - kRadius;
       if (centre >= work.rows.begin) map_rows(centre);
     }
@@ -69,7 +70,8 @@ struct Value {
     }
     for (int64_t channel = 0; channel < work.channels; ++channel) {
       const int64_t column = channel * folded.pitch;
-      vertical<T, kImages, true>(scratch.images, column, folded.length, between);
+      vertical<T, kImages, true>(window, scratch.images, column, folded.length,
+                                 between);
       for (int k = 0; k < rows; ++k) {
         if (!is_in(work.centre_rows, centre + k)) continue;
         if (work.mean_scale) {
@@ -106,7 +108,7 @@ struct Value {
     const T* const mean_scale = scratch.mean_scale.row(row) + weights_at;
     for (int64_t j = 0; j < folded.length; j += kOutputs) {
       Moments<V> m[kOutputs];
-      moments_at(between, j, row, m);
+      moments_at(window, between, j, row, m);
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;

@@ -29,6 +29,10 @@ struct Work {
   int64_t height, width, channels, pixel_stride;
   Parameters parameters;
 
+  // A window that is not compiled in, and the one that leads back from the map.
+  GivenWindow<double> window, mirrored;
+  bool sees_only_border;
+
   // The image rows and columns on which a map pixel is centred.
   Range centre_rows, centre_cols;
 
@@ -71,13 +75,14 @@ constexpr size_t kScratchAlignment = 64;
 // As many channels as a task takes of an image at most: bounds the scratch.
 constexpr int64_t kMaxChannels = 16;
 
-// The entry points of one instruction set, indexed by DType, and the bytes of scratch
-// that a task needs whose input rows have `elements` elements; `weight_channels` is 0
-// without weights.
+// The entry points of one instruction set, indexed by DType, first those for the window
+// that is compiled in, then those for a given one, which there are not of every type;
+// and the bytes of scratch that a task needs whose input rows have `elements` elements;
+// `weight_channels` is 0 without weights.
 struct Kernels {
   const char* name;
-  void (*value[4])(const Work&);
-  void (*gradient[4])(const Work&);
+  void (*value[2][4])(const Work&);
+  void (*gradient[2][4])(const Work&);
   size_t (*value_scratch[4])(int64_t elements, int64_t channels,
                              int64_t weight_channels);
   size_t (*gradient_scratch[4])(int64_t elements, int64_t channels,

@@ -20,9 +20,9 @@ namespace jax_fused_ssim::cuda {
 template <typename T>
 using Pair = typename PairOf<T>::type;
 
-template <typename T>
+template <typename T, typename Taps>
 __device__ __forceinline__ Pair<T> offsets_of(Pair<T> centres) {
-  return {centres.x * outermost_tap<T>(), centres.y * outermost_tap<T>()};
+  return {centres.x * Taps::kScale, centres.y * Taps::kScale};
 }
 
 template <typename T>
@@ -82,22 +82,19 @@ __device__ __forceinline__ typename Job::T load_sample(const Job& job, int64_t p
     sample = load((lane < kCentreSamples ? job.img1 + plane1 : job.img2 + plane2) +
                   in_plane);
   }
-  const bool is_zero =
-      k == 0 &&
-      sees_only_border(job.height, job.width, kRadius - job.map_y, kRadius - job.map_x);
-  return is_zero ? 0 : sample;
+  return k == 0 && job.sees_only_border ? 0 : sample;
 }
 
 // The centres, by a whole warp, from what its lanes have loaded; `one`: one for both
 // planes, from the samples of both. A lane whose sample has no weight does not count:
 // it may be far from the others. In float for every type: they need not be exact, but
 // near. Distances are compared as integers, which a warp does at once.
-template <typename T>
+template <typename Taps, typename T>
 __device__ __forceinline__ Pair<T> centres_of_samples(T sample, const Constants<T>& c,
                                                       bool one, bool counts = true) {
   constexpr float kUnits = 1 << 20;  // of a range
   constexpr int kInfinity = 0x7f800000;
-  constexpr T kInverse = T(1 / double(outermost_tap<T>()));
+  constexpr T kInverse = T(1 / double(Taps::kScale));
   const bool of_first = threadIdx.x % 32 < kCentreSamples;
   const bool first = of_first || one, second = !of_first || one;
   const auto in_ranges = static_cast<float>(sample * c.tap_over_range * kInverse);

@@ -20,7 +20,7 @@ __device__ __forceinline__ double plain_sum(double a, double b) {
 // the taps go from the outside in; down a column from the top, because strips meet the
 // rows in that order.
 template <int kOut, typename T>
-__device__ __forceinline__ void convolve(Window window,
+__device__ __forceinline__ void convolve(const CompiledWindow<T>&, Window window,
                                          const T (&in)[kOut + 2 * kRadius],
                                          T (&out)[kOut]) {
   const bool unit = window == Window::kUnit;
@@ -42,7 +42,8 @@ __device__ __forceinline__ void convolve(Window window,
 
 // Always with the unit window.
 template <int kOut, typename T>
-__device__ __forceinline__ void convolve_down(const T (&in)[kOut + 2 * kRadius],
+__device__ __forceinline__ void convolve_down(const CompiledWindow<T>&,
+                                              const T (&in)[kOut + 2 * kRadius],
                                               T (&out)[kOut]) {
 #pragma unroll
   for (int i = 0; i < kOut; ++i) out[i] = in[i];
@@ -53,6 +54,32 @@ __device__ __forceinline__ void convolve_down(const T (&in)[kOut + 2 * kRadius],
   }
 #pragma unroll
   for (int i = 0; i < kOut; ++i) out[i] += in[i + kWindow - 1];
+}
+
+// What lies beside a window is not multiplied by 0, as it may be a NaN: every thread
+// takes the same way past it.
+template <int kOut, typename T>
+__device__ __forceinline__ void add_tap(const GivenWindow<T>& window, int k,
+                                        const T (&in)[kOut + 2 * kRadius],
+                                        T (&out)[kOut]) {
+  if (!window.has(k)) return;
+#pragma unroll
+  for (int i = 0; i < kOut; ++i) out[i] = fma(window.taps[k], in[i + k], out[i]);
+}
+template <int kOut, typename T>
+__device__ __forceinline__ void convolve(const GivenWindow<T>& window, Window,
+                                         const T (&in)[kOut + 2 * kRadius],
+                                         T (&out)[kOut]) {
+#pragma unroll
+  for (int i = 0; i < kOut; ++i) out[i] = 0;
+#pragma unroll
+  for (int j = 0; j < kWindow; ++j) add_tap(window, tap_order(j), in, out);
+}
+template <int kOut, typename T>
+__device__ __forceinline__ void convolve_down(const GivenWindow<T>& window,
+                                              const T (&in)[kOut + 2 * kRadius],
+                                              T (&out)[kOut]) {
+  convolve(window, Window::kUnit, in, out);
 }
 
 template <typename T>

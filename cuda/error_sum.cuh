@@ -29,18 +29,18 @@ __device__ __forceinline__ void add_atomically(ErrorSums* total,
 
 // Of d times t, as the kernels have it. kWeights: pixels count so much, each within
 // [0, 1]; where they do, their d may be a NaN and no window say so.
-template <typename T, bool kWeights>
+template <typename T, bool kWeights, typename Taps = CompiledWindow<T>>
 class ErrorSum;
 
-template <bool kWeights>
-class ErrorSum<float, kWeights> {
+template <bool kWeights, typename Taps>
+class ErrorSum<float, kWeights, Taps> {
  public:
   // At most four pixels.
   template <int kCount>
   __device__ __forceinline__ void add(const float (&d)[kCount],
                                       const float (&weight)[kCount]) {
     static_assert(kCount <= 4, "their quanta fit 32 bits together");
-    constexpr float kFactor = kErrorQuanta / outermost_tap<float>();
+    constexpr float kFactor = kErrorQuanta / Taps::kScale;
     unsigned int absolute = 0;
     unsigned long long square = 0;
 #pragma unroll
@@ -105,8 +105,8 @@ class ErrorSum<float, kWeights> {
   float not_finite_ = 0;  // a NaN then
 };
 
-template <bool kWeights>
-class ErrorSum<double, kWeights> {
+template <bool kWeights, typename Taps>
+class ErrorSum<double, kWeights, Taps> {
  public:
   template <int kCount>
   __device__ __forceinline__ void add(const double (&d)[kCount],
@@ -129,7 +129,7 @@ class ErrorSum<double, kWeights> {
     return other;
   }
   __device__ __forceinline__ ErrorSums sums() const {
-    constexpr double kOverTap = 1 / outermost_tap<double>();
+    constexpr double kOverTap = 1 / Taps::kScale;
     return {plane_sum_term(absolute_ * kOverTap),
             plane_sum_term(square_ * kOverTap * kOverTap)};
   }
@@ -138,8 +138,8 @@ class ErrorSum<double, kWeights> {
   double absolute_ = 0, square_ = 0;
 };
 
-template <typename T, bool kWeights>
-__device__ __forceinline__ void reduce_in_warp(ErrorSum<T, kWeights>& sum) {
+template <typename T, bool kWeights, typename Taps>
+__device__ __forceinline__ void reduce_in_warp(ErrorSum<T, kWeights, Taps>& sum) {
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) sum.add(sum.of_lane(lanes));
 }

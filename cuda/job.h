@@ -52,6 +52,7 @@ struct Job {
   Leading leading;       // leading_in_elements
   int map_y, map_x;      // image pixel that map pixel (0, 0) is centred on
   int error_y, error_x;  // rows and columns at each border whose errors do not count
+  bool sees_only_border;
   Constants<T> constants;
   GradientFactors<T> gradient_factors;
   // Of a loss with weights.
@@ -79,8 +80,11 @@ struct Job {
         map_x(call.map_x()),
         error_y(call.error_y()),
         error_x(call.error_x()),
-        constants(jax_fused_ssim::constants<T>(call.parameters)),
-        gradient_factors(jax_fused_ssim::gradient_factors<T>(call.parameters)),
+        sees_only_border(call.sees_only_border()),
+        constants(
+            jax_fused_ssim::constants<T>(call.parameters, call.window_scale<T>())),
+        gradient_factors(jax_fused_ssim::gradient_factors<T>(call.parameters,
+                                                             call.window_scale<T>())),
         error_weight(static_cast<const T*>(call.operand[kErrorWeight])),
         scales(static_cast<const T*>(call.operand[kScales])),
         mean_scale(static_cast<const T*>(call.operand[kMeanScale])),

@@ -129,6 +129,7 @@ template <typename Element>
 cudaError_t launch_main(cudaStream_t stream, const Device& device, const Call& call) {
   const char* const wanted = std::getenv("JAX_FUSED_SSIM_CUDA_KERNEL");
   Fit fit = strip_fit<Element>(call, device);
+  if (call.taps) fit = Fit::kImpossible;
   if (wanted && fit != Fit::kImpossible) {
     if (!std::strcmp(wanted, "tile")) fit = Fit::kPossible;
     if (!std::strcmp(wanted, "strip")) fit = Fit::kBest;

@@ -42,7 +42,8 @@ __global__ void prepare_kernel(const __grid_constant__ StripJob<Element> job) {
       const float* const of_image = job.error_weight + at.of[kErrorWeight];
       counts = load(of_image + sampled_pixel(job)) > 0;
     }
-    const float2 centres = centres_of_samples(sample, job.constants, one, counts);
+    const float2 centres =
+        centres_of_samples<CompiledWindow<float>>(sample, job.constants, one, counts);
     if (threadIdx.x % 32 == 0) {
       job.centres[plane] = centres;
       if (job.accumulators) job.accumulators[plane] = {};
@@ -70,7 +71,7 @@ __device__ __forceinline__ float2 offsets_of_pixel(const StripJob<Element>& job,
                                                    const Place& strip, int pixel,
                                                    int channel) {
   const int nth = job.pitch.divide(strip.column + pixel + kHalfGap);
-  return offsets_of<float>(centres_of(job, strip, nth, channel));
+  return offsets_of<float, CompiledWindow<float>>(centres_of(job, strip, nth, channel));
 }
 
 // The centre for the map pixels that a MapGroup of this pixel holds.

@@ -89,17 +89,20 @@ struct TileSum<double> {
   }
 };
 
-// kWeights: of a loss. kLeavesOut: windows may not see what has none.
+// kIntegers: images may be integers. kWeights: a loss may have weights. kLeavesOut:
+// windows may not see what has none.
 template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
-          bool kLeavesOut, typename Shape>
+          bool kLeavesOut, typename Taps, typename Shape>
 class Tile {
  public:
+  using Job = TileJob<Element, Taps>;
   using T = Compute<Element>;
   using Sum = typename TileSum<T>::Sum;
   using Layout = TileLayout<T, kGradients, kErrors, Shape>;
   using Maps = DerivativeMaps<kGradients>;
+  using Errors = ErrorSum<T, kWeights, Taps>;
 
-  __device__ __forceinline__ Tile(const TileJob<Element>& job, unsigned char* shared)
+  __device__ __forceinline__ Tile(const Job& job, unsigned char* shared)
       : job_(job),
         warp_sums_(reinterpret_cast<Sum*>(shared)),
         warp_errors_(reinterpret_cast<ErrorSums*>(shared + Layout::kSumBytes)),
@@ -264,8 +267,8 @@ class Tile {
       }
     }
     const Pair<T> centres =
-        centres_of_samples(sample, job_.constants, kErrors, sample_counts);
-    const Pair<T> offsets = offsets_of<T>(centres);
+        centres_of_samples<Taps>(sample, job_.constants, kErrors, sample_counts);
+    const Pair<T> offsets = offsets_of<T, Taps>(centres);
     centre_ = centre_of<T>(centres);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
@@ -293,11 +296,11 @@ class Tile {
 #pragma unroll
       for (int image = 0; image < 2; ++image) {
         load_row(s_ + image * Layout::kImagePlane + from, in);
-        convolve(window_of_moment(image), in, out);
+        convolve(job_.window, window_of_moment(image), in, out);
         store_row(to + image * Layout::kMomentPlane, out);
 #pragma unroll
         for (int i = 0; i < kIn; ++i) in[i] *= in[i];
-        convolve(window_of_moment(image + 2), in, out);
+        convolve(job_.window, window_of_moment(image + 2), in, out);
         store_row(to + (image + 2) * Layout::kMomentPlane, out);
       }
     }
@@ -351,7 +354,7 @@ class Tile {
       load_column<Layout::kMapPitch>(
           moments_ + k * Layout::kMomentPlane + at.top * Layout::kMapPitch + at.column,
           in);
-      convolve_down(in, moments[k]);
+      convolve_down(job_.window, in, moments[k]);
     }
 
 #pragma unroll
@@ -438,7 +441,7 @@ class Tile {
     }
   }
 
-  __device__ __forceinline__ void share_errors(ErrorSum<T, kWeights> errors) {
+  __device__ __forceinline__ void share_errors(Errors errors) {
     jax_fused_ssim::cuda::reduce_in_warp(errors);
     if (thread_ % 32 == 0) warp_errors_[thread_ / 32] = errors.sums();
   }
@@ -446,8 +449,8 @@ class Tile {
   // d of a pixel of the tile where its errors count, and 0 elsewhere.
   __device__ __forceinline__ T counted(int row, int column) const {
     const int64_t y = y_.origin + row, x = x_.origin + column;
-    const bool counts = y >= job_.error_y && y < job_.height - job_.error_y &&
-                        x >= job_.error_x && x < job_.width - job_.error_x;
+    const bool counts = y >= job_.error_y && y < job_.error_end_y() &&
+                        x >= job_.error_x && x < job_.error_end_x();
     return counts ? d_[(row + Layout::kImageHalo) * Layout::kImagePitch + column +
                        Layout::kImageHalo]
                   : T(0);
@@ -458,8 +461,7 @@ class Tile {
   struct Error {
     T d, weight;
   };
-  __device__ __forceinline__ Error count(int row, int column,
-                                         ErrorSum<T, kWeights>& errors) {
+  __device__ __forceinline__ Error count(int row, int column, Errors& errors) {
     T d[] = {counted(row, column)}, weight[] = {1};
     if (kWeights && job_.error_weight) {
       const int64_t y = y_.origin + row, x = x_.origin + column;
@@ -474,7 +476,7 @@ class Tile {
 
   // Where there is no gradient to count them with.
   __device__ __forceinline__ void count_errors() {
-    ErrorSum<T, kWeights> errors;
+    Errors errors;
     for (int i = thread_; i < Shape::kWidth * Shape::kHeight; i += Shape::kThreads) {
       count(i / Shape::kWidth, i % Shape::kWidth, errors);
     }
@@ -493,7 +495,7 @@ class Tile {
       for (int k = 0; k < Layout::kMaps; ++k) {
         T in[kIn], out[kOut];
         load_row(maps_ + k * Layout::kMapPlane + row * Layout::kMapPitch + column, in);
-        convolve(Maps::window(k), in, out);
+        convolve(job_.mirrored, Maps::window(k), in, out);
         store_row(map_rows_ + k * Layout::kOutPlane + row * Layout::kOutPitch + column,
                   out);
       }
@@ -505,7 +507,7 @@ class Tile {
     constexpr int kItems = Shape::kWidth * (Shape::kHeight / kOut);
     static_assert(Shape::kHeight % kOut == 0, "");
     const int64_t stride = job_.width * job_.channels;
-    ErrorSum<T, kWeights> errors;
+    Errors errors;
     for (int item = thread_; item < kItems; item += Shape::kThreads) {
       const int column = item % Shape::kWidth, top = item / Shape::kWidth * kOut;
       T e[Layout::kMaps][kOut];
@@ -514,7 +516,7 @@ class Tile {
         T in[kOut + 2 * kRadius];
         load_column<Layout::kOutPitch>(
             map_rows_ + k * Layout::kOutPlane + top * Layout::kOutPitch + column, in);
-        convolve_down(in, e[k]);
+        convolve_down(job_.mirrored, in, e[k]);
       }
       const bool column_in = x_.image.holds(column + Layout::kImageHalo);
       const int64_t first = image_ * job_.height * stride +
@@ -562,7 +564,7 @@ class Tile {
     return kGradients == 0 || (Layout::kMapHalo <= i && i < Layout::kMapHalo + size);
   }
 
-  const TileJob<Element>& job_;
+  const Job& job_;
   Sum* const warp_sums_;
   ErrorSums* const warp_errors_;
   T* const s_;
@@ -585,11 +587,11 @@ class Tile {
 };
 
 template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
-          bool kLeavesOut, typename Shape>
+          bool kLeavesOut, typename Taps, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
-    tile_kernel(const TileJob<Element> job) {
+    tile_kernel(const __grid_constant__ TileJob<Element, Taps> job) {
   extern __shared__ __align__(16) unsigned char shared[];
-  Tile<Element, kGradients, kErrors, kIntegers, kWeights, kLeavesOut, Shape> tile(
+  Tile<Element, kGradients, kErrors, kIntegers, kWeights, kLeavesOut, Taps, Shape> tile(
       job, shared);
   for (int64_t i = blockIdx.x; i < job.tiles; i += gridDim.x) {
     tile.run(i);

@@ -17,17 +17,13 @@ namespace jax_fused_ssim::cuda {
 
 template <typename Element, int kGradients, bool kErrors, bool kIntegers = false,
           bool kWeights = false, bool kLeavesOut = false,
+          typename Taps = CompiledWindow<Compute<Element>>,
           typename Shape = TileShape<Compute<Element>, kGradients>>
 cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
                                const Call& call) {
   using Layout = TileLayout<Compute<Element>, kGradients, kErrors, Shape>;
 
-  TileJob<Element> job(call);
-  job.height = call.height;
-  job.width = call.width;
-  job.channels = call.channels;
-  job.map_height = call.map_height();
-  job.map_width = call.map_width();
+  TileJob<Element, Taps> job(call);
   const int64_t rows = Layout::kOfMap ? job.map_height : job.height;
   const int64_t columns = Layout::kOfMap ? job.map_width : job.width;
   job.tiles_y = (rows + Shape::kHeight - 1) / Shape::kHeight;
@@ -37,10 +33,10 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
 
   const Grid grid = {std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()),
                      Shape::kThreads, Layout::kBytes};
-  return launch(
-      stream, device, job.accumulators != nullptr,
-      tile_kernel<Element, kGradients, kErrors, kIntegers, kWeights, kLeavesOut, Shape>,
-      grid, job);
+  return launch(stream, device, job.accumulators != nullptr,
+                tile_kernel<Element, kGradients, kErrors, kIntegers, kWeights,
+                            kLeavesOut, Taps, Shape>,
+                grid, job);
 }
 
 // With errors and without weights.
@@ -88,8 +84,42 @@ cudaError_t launch_loss_tile(cudaStream_t stream, const Device& device,
   return launch_weighted_loss_tile<Element, kMayLeaveOut>(stream, device, call);
 }
 
+// With a window that the call brings, by kernels that know everything else that a call
+// may have.
+template <typename Element, int kGradients>
+cudaError_t launch_given_window_tile(cudaStream_t stream, const Device& device,
+                                     const Call& call, bool errors) {
+  using Taps = GivenWindow<Compute<Element>>;
+  const auto launch =
+      errors
+          ? launch_tile_kernel<Element, kGradients, true, true, true, true, Taps>
+          : launch_tile_kernel<Element, kGradients, false, false, false, false, Taps>;
+  return launch(stream, device, call);
+}
+
+// Gradients one after the other: SSIM is symmetric.
+template <typename Element>
+cudaError_t launch_given_window_tiles(cudaStream_t stream, const Device& device,
+                                      const Call& call) {
+  const bool errors = call.has_errors();
+  if (!call.grad1) {
+    return launch_given_window_tile<Element, 0>(stream, device, call, errors);
+  }
+  Call first = call;
+  first.grad2 = nullptr;
+  const cudaError_t error =
+      launch_given_window_tile<Element, 1>(stream, device, first, errors);
+  if (error != cudaSuccess || !call.grad2) return error;
+  Call second = call.swapped();
+  second.loss = second.terms = second.grad2 = nullptr;
+  return launch_given_window_tile<Element, 1>(stream, device, second, errors);
+}
+
 template <typename Element>
 cudaError_t launch_tile(cudaStream_t stream, const Device& device, const Call& call) {
+  if constexpr (std::is_same_v<Element, Compute<Element>>) {
+    if (call.taps) return launch_given_window_tiles<Element>(stream, device, call);
+  }
   if (call.has_errors()) return launch_loss_tile<Element>(stream, device, call);
   if (call.grad2) return launch_tile_kernel<Element, 2, false>(stream, device, call);
   if (call.grad1) return launch_tile_kernel<Element, 1, false>(stream, device, call);

@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/measure.h"
 #include "common/window.h"
@@ -85,22 +86,50 @@ struct TileLayout {
   static_assert(kBytes <= 64 * 1024, "more than a block of sm_75 can have");
 };
 
-// Arguments of the kernel. A tile is one of tiles_y x tiles_x of one channel of one
-// image; the tiles of all channels of one place follow each other, because interleaved
-// channels share cache lines.
-template <typename Element>
+// Taps: CompiledWindow, or GivenWindow. Arguments of the kernel. A tile is one of
+// tiles_y x tiles_x of one channel of one image; the tiles of all channels of one place
+// follow each other, because interleaved channels share cache lines.
+template <typename Element, typename Taps_ = CompiledWindow<Compute<Element>>>
 struct TileJob : Job<Element> {
-  using Job<Element>::Job;
+  using Taps = Taps_;
+
+  TileJob() = default;
+  explicit TileJob(const Call& call)
+      : Job<Element>(call),
+        height(call.height),
+        width(call.width),
+        channels(call.channels),
+        map_height(call.map_height()),
+        map_width(call.map_width()) {
+    if constexpr (kGivenWindow) {
+      window = call.given_window<typename Job<Element>::T>(false);
+      mirrored = call.given_window<typename Job<Element>::T>(true);
+      given_end_y = call.error_end_y();
+      given_end_x = call.error_end_x();
+    }
+  }
+
+  // One row and one column after those whose errors count: those of a window whose
+  // sides differ are given.
+  __device__ __forceinline__ int64_t error_end_y() const {
+    if constexpr (kGivenWindow) return given_end_y;
+    return height - this->error_y;
+  }
+  __device__ __forceinline__ int64_t error_end_x() const {
+    if constexpr (kGivenWindow) return given_end_x;
+    return width - this->error_x;
+  }
 
   int64_t height, width, channels;
   int64_t map_height, map_width;
   int64_t tiles, tiles_y, tiles_x;
-};
+  Taps window, mirrored;  // mirrored: leads back from the map
 
-// kIntegers: images may be integers. kWeights: a loss with errors may have weights.
-template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
-          typename Shape>
-__global__ void tile_kernel(const TileJob<Element> job);
+ private:
+  static constexpr bool kGivenWindow =
+      std::is_same_v<Taps, GivenWindow<typename Job<Element>::T>>;
+  int64_t given_end_y, given_end_x;
+};
 
 }  // namespace jax_fused_ssim::cuda
 

@@ -94,6 +94,24 @@ ffi::Error get_parameters(const ffi::Dictionary& attrs, Parameters* out) {
   return ffi::Error::Success();
 }
 
+// The taps of a window that is not compiled in; none of the one that is.
+ffi::Error get_window(const ffi::Dictionary& attrs, Call* call) {
+  const auto taps = attrs.get<ffi::Span<const double>>("window");
+  if (!taps.has_value())
+    return invalid("attributes missing or of a wrong type: window");
+  if (taps->size() == 0) return ffi::Error::Success();
+  if (taps->size() > kWindow) {
+    return invalid("a window has at most " + std::to_string(kWindow) + " taps, got " +
+                   std::to_string(taps->size()));
+  }
+  if (call->dtype != DType::kF32 && call->dtype != DType::kF64) {
+    return invalid("a window that is given is for images of float32 or float64");
+  }
+  call->taps = taps->begin();
+  call->window_size = static_cast<int>(taps->size());
+  return ffi::Error::Success();
+}
+
 ffi::Error check_bounds(const Parameters& parameters, DType dtype) {
   for (const Parameter& p : kParameters) {
     if (!p.bounded) continue;
@@ -244,6 +262,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   if (auto error = check_bounds(call->parameters, *dtype); error.failure()) {
     return error;
   }
+  if (auto error = get_window(attrs, call); error.failure()) return error;
   if (img1.shape.size() < trailing || img1.shape.size() != img2.shape.size()) {
     return invalid("images must have the same number of dimensions, at least " +
                    std::to_string(trailing) + "; got " + text(img1.shape) + " and " +

@@ -14,8 +14,9 @@ from jax.typing import ArrayLike
 from jax_fused_ssim.integer import DTYPES as INTEGERS
 from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.native import BOUNDS
-from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
+from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.warn import warn_user
+from jax_fused_ssim.window import Window
 
 Padding = Literal["same", "valid", "reflect", "symmetric", "edge"]
 # Of these the modes of numpy.pad.
@@ -58,6 +59,9 @@ def checked_spec(
     reduction: Reduction = "mean",
     error_region: ErrorRegion = "image",
     implementation: Implementation = None,
+    window_size: int = 11,
+    sigma: Number | None = 1.5,
+    sample_covariance: bool = False,
     **positive: Number,
 ) -> Spec:
     """The static parameters, checked: the arguments and errors of `fused_ssim`.
@@ -74,13 +78,36 @@ def checked_spec(
     for name, value in given.items():
         check_choice(name, value, _ACCEPTED[name])
     padded, cropped = padding != "valid", error_region == "map"
+    numbers = {name: _positive(name, value) for name, value in positive.items()}
+    window = _checked_window(window_size, sigma)
+    if not isinstance(sample_covariance, bool | np.bool_):
+        raise TypeError(
+            f"sample_covariance must be True or False; got {sample_covariance!r}"
+        )
+    if sample_covariance:
+        # n / (n - 1) times variances and covariance is (n - 1) / n times C2.
+        count = window.size**2
+        numbers["k2"] = numbers.get("k2", Spec.k2) * math.sqrt((count - 1) / count)
     return Spec(
+        window=window,
         padding=(padded, padded),
         crop=(cropped, cropped),
         channels_last=data_format == "NHWC",
         implementation=implementation,
-        **{name: _positive(name, value) for name, value in positive.items()},
+        **numbers,
     )
+
+
+def _checked_window(window_size: Any, sigma: Any) -> Window:
+    size = _static_number("window_size", window_size, "Pass a Python int.")
+    if not (math.isfinite(size) and size == int(size)):
+        raise ValueError(f"window_size must be a whole number; got {window_size!r}")
+    if size < 2:
+        raise ValueError(
+            f"window_size must be at least 2, as one pixel has no variance; got "
+            f"{window_size!r}"
+        )
+    return Window(int(size), None if sigma is None else _positive("sigma", sigma))
 
 
 def check_choice(name: str, value: Any, accepted: Sequence[str | None]) -> None:
@@ -145,9 +172,9 @@ def checked_images(
         raise ValueError(f"images must have no empty dimension; got {x.shape}")
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
         side = x.shape[axis]
-        if not padded and isinstance(side, int) and side < WINDOW:
+        if not padded and isinstance(side, int) and side < spec.window.size:
             raise ValueError(
-                f'padding="valid" needs H and W of at least {WINDOW}; got '
+                f'padding="valid" needs H and W of at least {spec.window.size}; got '
                 f'{layout} = {x.shape}. {layout_hint(x.shape, spec)}Use padding="same" '
                 "for images that are smaller."
             )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jax_fused_ssim.arguments import BORDERS, Padding
-from jax_fused_ssim.spec import RADIUS, Spec
+from jax_fused_ssim.spec import Spec
 
 
 def with_border(
@@ -39,5 +39,5 @@ def _padded(a: Array, mode: str, spec: Spec, shared: bool = False) -> Array:
     widths = [(0, 0)] * a.ndim
     for axis in spec.spatial_axes:
         if not (shared and a.shape[axis] == 1):
-            widths[axis] = (RADIUS, RADIUS)
+            widths[axis] = spec.window.margins(True)
     return jnp.pad(a, widths, mode)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jax_fused_ssim.spec import WINDOW, Spec
+from jax_fused_ssim.spec import Spec
 
 _SIDE = 4
 
@@ -71,6 +71,6 @@ def _samples(a: Array, spec: Spec) -> Array:
 def _sees_only_border(shape: tuple[Any, ...], spec: Spec) -> bool:
     """Whether no window lies inside; sides that are symbolic count as large."""
     return any(
-        padded and isinstance(shape[axis], int) and shape[axis] < WINDOW
+        padded and isinstance(shape[axis], int) and shape[axis] < spec.window.size
         for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True)
     )

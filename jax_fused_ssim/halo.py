@@ -1,11 +1,11 @@
 """Cuts the block of a sharded image into parts whose windows a device can see.
 
-Along a sharded axis the map's outermost 5 pixels of a block reach into its neighbours.
-The block is therefore cut into its *interior*, the block itself without padding, and
-its two *ends*: 5 pixels of a neighbour and 10 of its own, which make the 5 map pixels
-that the interior leaves out on that side. Together they make every map pixel of the
-block once. The interior is the block as it lies in memory: nothing of the size of the
-image is copied to attach the halo.
+Along a sharded axis the windows of a block's outermost map pixels, 5 of them for a
+window of 11, reach into its neighbours. The block is therefore cut into its *interior*,
+the block itself without padding, and its two *ends*: 5 pixels of a neighbour and 10 of
+its own, which make the 5 map pixels that the interior leaves out on that side. Together
+they make every map pixel of the block once. The interior is the block as it lies in
+memory: nothing of the size of the image is copied to attach the halo.
 
 Every axis cut adds one leading dimension: of size 1 to the interior, of size 2 to the
 ends. With two sharded axes there are four parts, the corners among them.
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jax_fused_ssim.ends import with_ends
-from jax_fused_ssim.spec import RADIUS
+from jax_fused_ssim.window import Window
 
 
 class ShardedAxis(NamedTuple):
@@ -36,12 +36,13 @@ class ShardedAxis(NamedTuple):
     padded: bool
 
 
-def parts(block: Array, sharded: Sequence[ShardedAxis]) -> list[Array]:
+def parts(block: Array, sharded: Sequence[ShardedAxis], window: Window) -> list[Array]:
     """The parts of a block, after one exchange with each neighbour along each axis.
 
     Args:
-      block: at least 11 pixels along every sharded axis.
+      block: at least as many pixels as the window along every sharded axis.
       sharded: the axes to cut.
+      window: of an odd size, so that both ends are of one shape.
 
     Returns:
       2 ** len(sharded) arrays, interior before ends, the first axis slowest. Beyond the
@@ -50,10 +51,11 @@ def parts(block: Array, sharded: Sequence[ShardedAxis]) -> list[Array]:
     if not sharded:
         return [block]
     (axis, name, _), *rest = sharded
-    block, first, last = with_ends(block, axis, 2 * RADIUS)
+    reach = window.before
+    block, first, last = with_ends(block, axis, 2 * reach)
     before, after = _exchanged(
-        lax.slice_in_dim(first, 0, RADIUS, axis=axis),
-        lax.slice_in_dim(last, RADIUS, 2 * RADIUS, axis=axis),
+        lax.slice_in_dim(first, 0, reach, axis=axis),
+        lax.slice_in_dim(last, reach, 2 * reach, axis=axis),
         name,
     )
     # First the exchange, then the kernel of the interior. On a GPU that kernel takes
@@ -62,20 +64,23 @@ def parts(block: Array, sharded: Sequence[ShardedAxis]) -> list[Array]:
     block, before, after = lax.optimization_barrier((block, before, after))
     first = jnp.concatenate([before, first], axis)
     last = jnp.concatenate([last, after], axis)
-    return [*parts(block[None], rest), *parts(jnp.stack([first, last]), rest)]
+    ends = jnp.stack([first, last])
+    return [*parts(block[None], rest, window), *parts(ends, rest, window)]
 
 
-def extended(block: Array, sharded: Sequence[ShardedAxis]) -> Array:
-    """A block with 5 pixels of its neighbours at each side along every sharded axis.
+def extended(block: Array, sharded: Sequence[ShardedAxis], window: Window) -> Array:
+    """A block with as many pixels of its neighbours at each side along every sharded
+    axis as windows of an odd size reach.
 
     A copy, for what is computed in plain JAX. Beyond the border of the whole image
     there are zeros.
     """
+    reach = window.before
     for axis, name, _ in sharded:
         size = block.shape[axis]
         before, after = _exchanged(
-            lax.slice_in_dim(block, 0, RADIUS, axis=axis),
-            lax.slice_in_dim(block, size - RADIUS, size, axis=axis),
+            lax.slice_in_dim(block, 0, reach, axis=axis),
+            lax.slice_in_dim(block, size - reach, size, axis=axis),
             name,
         )
         block = jnp.concatenate([before, block, after], axis)
@@ -102,8 +107,8 @@ def _exchanged(first: Array, last: Array, name: Any) -> tuple[Array, Array]:
 def inside(sharded: Sequence[ShardedAxis]) -> list[Array | None]:
     """For every part, which of its entries lie in the map of the whole image.
 
-    Without padding the map begins 5 pixels inside the image: the outer end of the first
-    and of the last block has no part in it.
+    Without padding the map begins inside the image: the outer end of the first and of
+    the last block has no part in it.
 
     Returns:
       For every part, booleans over its new leading dimensions (some of size 1); None

@@ -14,7 +14,9 @@ from jax.interpreters.mlir import ir
 
 from jax_fused_ssim import cuda, native
 from jax_fused_ssim.info import why_no_kernel
+from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.spec import Spec
+from jax_fused_ssim.window import MOST_TAPS
 
 
 class InParts(NamedTuple):
@@ -51,13 +53,18 @@ def register_lowerings(
         return
 
     def elsewhere(
-        ctx: mlir.LoweringRuleContext, *args: Any, spec: Spec, **kw: Any
+        ctx: mlir.LoweringRuleContext,
+        *args: Any,
+        spec: Spec,
+        what: str | None = None,
+        **kw: Any,
     ) -> Any:
+        """`what` there is no kernel for, if not for the platform."""
         if spec.implementation == "fused":
+            what = what or f"{', '.join(_platforms(ctx))}: {why_no_kernel()}"
             raise NotImplementedError(
-                'implementation="fused" needs a kernel, and there is none for '
-                f"{', '.join(_platforms(ctx))}: {why_no_kernel()} Use "
-                "implementation=None to fall back to plain JAX."
+                f'implementation="fused" needs a kernel, and there is none for {what} '
+                "Use implementation=None to fall back to plain JAX."
             )
         return plain_rule(ctx, *args, spec=spec, **kw)
 
@@ -75,6 +82,13 @@ def register_lowerings(
                 return plain_rule(ctx, *args, spec=spec, **kw)
             if platform == "cuda" and not cuda.usable():
                 return elsewhere(ctx, *args, spec=spec, **kw)
+            if spec.window.size > MOST_TAPS:
+                what = f"windows of more than {MOST_TAPS} pixels a side."
+                return elsewhere(ctx, *args, spec=spec, what=what, **kw)
+            if _needs_wide_images(ctx.avals_in, spec):
+                wide = functools.partial(_in_float32, primitive, ctx.avals_out)
+                rule = mlir.lower_fun(wide, multiple_results=True)
+                return rule(ctx, *args, spec=spec, **kw)
             if in_parts and (
                 (in_parts.needed(ctx.avals_in, spec) and _may_be_partitioned(ctx))
                 or in_parts.better(platform, ctx.avals_in, spec=spec, **kw)
@@ -85,6 +99,20 @@ def register_lowerings(
             return _custom_call(primitive.name, ctx, args, spec)
 
         mlir.register_lowering(primitive, fused, platform=platform)
+
+
+def _needs_wide_images(avals_in: Sequence[Any], spec: Spec) -> bool:
+    """Whether images are of half precision, and the window's kernels read no such."""
+    return not spec.window.is_compiled_in and image_dtype(*avals_in[:2]).itemsize == 2
+
+
+def _in_float32(
+    primitive: Primitive, avals_out: Sequence[Any], *args: Any, **kw: Any
+) -> list[Any]:
+    """What an op gives, by way of images in float32."""
+    wide = [a if is_integer(a) else a.astype(jnp.float32) for a in args]
+    results = primitive.bind(*wide, **kw)
+    return [r.astype(a.dtype) for r, a in zip(results, avals_out, strict=True)]
 
 
 def _platforms(ctx: mlir.LoweringRuleContext) -> Sequence[str]:
@@ -107,7 +135,7 @@ def _custom_call(
     results = rule(
         ctx.replace(avals_out=avals_out),
         *args,
-        **spec.attributes(),
+        **spec.attributes(image_dtype(*ctx.avals_in[:2])),
     )
     return results[:-1]
 

@@ -21,6 +21,7 @@ from jax_fused_ssim.constant import no_tangent
 from jax_fused_ssim.mean import Mean
 from jax_fused_ssim.operands import checked_operands
 from jax_fused_ssim.photometric import loss_of_block
+from jax_fused_ssim.ranges import DataRange, split_range
 from jax_fused_ssim.weights import Weighting
 
 _NO_DERIVATIVE = (
@@ -60,9 +61,12 @@ def image_metrics(
     weights: ArrayLike | None = None,
     weighting: Weighting = "map",
     data_format: DataFormat = "NCHW",
-    data_range: Number = 1.0,
+    data_range: DataRange = 1.0,
     k1: Number = 0.01,
     k2: Number = 0.03,
+    window_size: int = 11,
+    sigma: Number | None = 1.5,
+    sample_covariance: bool = False,
     implementation: Implementation = None,
 ) -> ImageMetrics:
     """SSIM, PSNR, mean absolute and mean squared error of every image, in one pass.
@@ -81,6 +85,9 @@ def image_metrics(
       data_range: as in `fused_ssim`.
       k1: as in `fused_ssim`.
       k2: as in `fused_ssim`.
+      window_size: as in `fused_ssim`.
+      sigma: as in `fused_ssim`.
+      sample_covariance: as in `fused_ssim`.
       implementation: as in `fused_ssim`.
 
     Returns:
@@ -94,17 +101,21 @@ def image_metrics(
     Warns:
       UserWarning: as `fused_ssim`.
     """
+    one_range, ranges = split_range(data_range)
     spec = checked_spec(
         padding,
         error_region=error_region,
         data_format=data_format,
-        data_range=data_range,
+        data_range=one_range,
         k1=k1,
         k2=k2,
+        window_size=window_size,
+        sigma=sigma,
+        sample_covariance=sample_covariance,
         implementation=implementation,
     )
     x, y, weights, spec = checked_operands(
-        (img1, img2), weights, weighting, padding, spec
+        (img1, img2), weights, weighting, padding, spec, ranges=ranges
     )
     mean = Mean(spec, "per_image", errors=True)
     return _metrics(x, y, weights, mean, weighting)

@@ -25,7 +25,8 @@ from jax_fused_ssim.halving import OddSides, halved, halved_size
 from jax_fused_ssim.integer import as_floats
 from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.placement import placed_alike
-from jax_fused_ssim.spec import WINDOW, Spec, compute_dtype
+from jax_fused_ssim.ranges import DataRange, in_ranges, split_range
+from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.terms import without
 
 ChannelMean = Literal["last", "first"]
@@ -51,9 +52,12 @@ def fused_ms_ssim(
     channel_mean: ChannelMean = "last",
     padding: Padding = "valid",
     data_format: DataFormat = "NCHW",
-    data_range: Number = 1.0,
+    data_range: DataRange = 1.0,
     k1: Number = 0.01,
     k2: Number = 0.03,
+    window_size: int = 11,
+    sigma: Number | None = 1.5,
+    sample_covariance: bool = False,
     reduction: Literal["mean", "per_image"] = "mean",
     implementation: Implementation = None,
 ) -> Array:
@@ -84,6 +88,9 @@ def fused_ms_ssim(
       data_range: as in `fused_ssim`.
       k1: as in `fused_ssim`.
       k2: as in `fused_ssim`.
+      window_size: as in `fused_ssim`.
+      sigma: as in `fused_ssim`.
+      sample_covariance: as in `fused_ssim`.
       reduction: "mean" over the batch, or "per_image" for a value of every image.
       implementation: as in `fused_ssim`.
 
@@ -106,12 +113,16 @@ def fused_ms_ssim(
       assessment", Asilomar Conference on Signals, Systems and Computers, 2003.
     """
     check_reduces_images("MS-SSIM", reduction)
+    one_range, ranges = split_range(data_range)
     spec = checked_spec(
         padding,
         data_format=data_format,
-        data_range=data_range,
+        data_range=one_range,
         k1=k1,
         k2=k2,
+        window_size=window_size,
+        sigma=sigma,
+        sample_covariance=sample_covariance,
         reduction=reduction,
         implementation=implementation,
     )
@@ -119,6 +130,7 @@ def fused_ms_ssim(
     check_choice("odd_sides", odd_sides, get_args(OddSides))
     check_choice("channel_mean", channel_mean, get_args(ChannelMean))
     x, y = placed_alike(*checked_images(img1, img2, spec), spec)
+    x, y = in_ranges(x, y, ranges, spec)
     _check_size(x.shape, len(weights), odd_sides, spec)
     scales = _Scales(weights, odd_sides, channel_mean, reduction == "per_image")
     return _ms_ssim(x, y, spec, padding, scales)
@@ -144,7 +156,7 @@ def _check_size(
     """Whether the coarsest scale has a pixel, and unpadded a window."""
     fits = count
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
-        least = 1 if padded else WINDOW
+        least = 1 if padded else spec.window.size
         size, scales = shape[axis], 0
         while isinstance(size, int) and size >= least and scales < count:
             scales += 1

@@ -23,6 +23,7 @@ from jax_fused_ssim.constant import constant
 from jax_fused_ssim.errors import error_means
 from jax_fused_ssim.mean import Mean, Means, loss_mean
 from jax_fused_ssim.operands import checked_operands
+from jax_fused_ssim.ranges import DataRange, split_range
 from jax_fused_ssim.spec import Spec
 from jax_fused_ssim.weights import Weighting, weighted_loss_mean
 
@@ -63,9 +64,12 @@ class LossKeywords(TypedDict, total=False):
     weighting: Weighting
     padding: Padding
     data_format: DataFormat
-    data_range: Number
+    data_range: DataRange
     k1: Number
     k2: Number
+    window_size: int
+    sigma: Number | None
+    sample_covariance: bool
     implementation: Implementation
 
 
@@ -103,9 +107,12 @@ def photometric_loss(
     weighting: Weighting = "map",
     padding: Padding = "same",
     data_format: DataFormat = "NCHW",
-    data_range: Number = 1.0,
+    data_range: DataRange = 1.0,
     k1: Number = 0.01,
     k2: Number = 0.03,
+    window_size: int = 11,
+    sigma: Number | None = 1.5,
+    sample_covariance: bool = False,
     implementation: Implementation = None,
 ) -> Array | tuple[Array, PhotometricTerms]:
     """L1, L2 and D-SSIM of two images as one loss, differentiable in both.
@@ -141,6 +148,9 @@ def photometric_loss(
       data_range: as in `fused_ssim`.
       k1: as in `fused_ssim`.
       k2: as in `fused_ssim`.
+      window_size: as in `fused_ssim`.
+      sigma: as in `fused_ssim`.
+      sample_covariance: as in `fused_ssim`.
       implementation: as in `fused_ssim`.
 
     Returns:
@@ -165,6 +175,7 @@ def photometric_loss(
       Radiance Field Rendering", ACM Transactions on Graphics 42(4), 2023, equation 7.
       SSIM: as `fused_ssim`.
     """
+    one_range, ranges = split_range(data_range)
     spec = loss_spec(
         ssim_weight,
         l1_weight,
@@ -173,14 +184,23 @@ def photometric_loss(
         reduction=reduction,
         error_region=error_region,
         data_format=data_format,
-        data_range=data_range,
+        data_range=one_range,
         k1=k1,
         k2=k2,
+        window_size=window_size,
+        sigma=sigma,
+        sample_covariance=sample_covariance,
         implementation=implementation,
     )
     names = ("predictions", "targets")
     x, y, weights, spec = checked_operands(
-        (predictions, targets), weights, weighting, padding, spec, names=names
+        (predictions, targets),
+        weights,
+        weighting,
+        padding,
+        spec,
+        names=names,
+        ranges=ranges,
     )
     mean = Mean(spec, reduction, errors=True)
     loss, terms = _loss_and_terms(x, y, weights, mean, weighting)
@@ -221,7 +241,7 @@ def loss_of_block(
         loss, means = weighted_loss_mean(x, y, weights, mean, weighting)
         assert means is not None
         return loss, means
-    xs, ys = (tuple(halo.parts(a, mean.cut)) for a in (x, y))
+    xs, ys = (tuple(halo.parts(a, mean.cut, mean.spec.window)) for a in (x, y))
     if mean.counts_alike(x.shape):
         return loss_mean(xs, ys, mean)
     of_ssim = mean._replace(errors=False, spec=mean.spec.plain())

@@ -282,9 +282,10 @@ def _map_is_better(
 ) -> bool:
     """Whether a large loss is faster by the ops of the map: on a GPU all but the kernel
     that marches down strips, which is for one gradient of aligned float32 images whose
-    channels share their weights. The map does not leave pixels out."""
+    channels share their weights. The map does not leave pixels out; of a window that is
+    given it is no faster."""
     x, y, of_map, *_ = avals
-    if _leaves_out(avals):
+    if _leaves_out(avals) or not spec.window.is_compiled_in:
         return False
     shape = jnp.broadcast_shapes(x.shape, y.shape)
     if platform != "cuda" or not all(isinstance(n, int) for n in shape):

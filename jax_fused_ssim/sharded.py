@@ -23,6 +23,7 @@ from jax_fused_ssim.arguments import (
 )
 from jax_fused_ssim.halo import ShardedAxis
 from jax_fused_ssim.mean import Mean, ssim_mean
+from jax_fused_ssim.operands import in_own_dtype
 from jax_fused_ssim.photometric import (
     LossKeywords,
     PhotometricTerms,
@@ -31,7 +32,8 @@ from jax_fused_ssim.photometric import (
     with_terms,
 )
 from jax_fused_ssim.placement import placed_alike
-from jax_fused_ssim.spec import WINDOW, Spec
+from jax_fused_ssim.ranges import in_ranges, split_range
+from jax_fused_ssim.spec import Spec
 from jax_fused_ssim.ssim import Keywords
 from jax_fused_ssim.weights import Weighting, checked_weights, weighted_loss_mean
 
@@ -71,18 +73,19 @@ def fused_ssim(
     Args:
       img1: the block of this device, Float[Array, "*batch C H W"], or "*batch H W C"
         for data_format "NHWC". Blocks are equal, as in `jax.shard_map`, and have at
-        least 11 pixels along an axis that is cut.
+        least as many pixels as the window (11) along an axis that is cut.
       img2: like img1.
       padding: "same" or "valid", at the border of the whole image.
       height_axis: the mesh axis that the height is sharded over, or a tuple of them;
         None if it is not.
       width_axis: the same for the width.
-      **keywords: data_format, data_range, k1, k2, weights, weighting, reduction and
-        implementation of `jax_fused_ssim.fused_ssim`. Weights are cut as the images, or
-        of size 1 along an axis that is cut. The reduction "mean" is over the whole
-        images of this device's batch, equal on all devices of the named axes (take
-        `jax.lax.pmean` over an axis that shards the batch), "per_image" alike; "none"
-        is for this block's part of the map, which needs padding "same".
+      **keywords: data_format, data_range, k1, k2, window_size, sigma,
+        sample_covariance, weights, weighting, reduction and implementation of
+        `jax_fused_ssim.fused_ssim`; the window's size is odd. Weights are cut as the
+        images, or of size 1 along an axis that is cut. The reduction "mean" is over the
+        whole images of this device's batch, equal on all devices of the named axes
+        (take `jax.lax.pmean` over an axis that shards the batch), "per_image" alike;
+        "none" is for this block's part of the map, which needs padding "same".
 
     Returns:
       Float[Array, ""], Float[Array, "*batch"] or a block of the map, as from
@@ -91,33 +94,38 @@ def fused_ssim(
     Raises:
       TypeError: as `jax_fused_ssim.fused_ssim`.
       ValueError: as `jax_fused_ssim.fused_ssim`; no axis is named, or one twice; a
-        block with fewer than 11 pixels along an axis that is cut; reduction "none" with
-        padding "valid", as its rows would not be shared equally.
+        block smaller than the window along an axis that is cut; a window of an even
+        size; reduction "none" with padding "valid", as its rows would not be shared
+        equally.
       NameError: a mesh axis that is not one here, as outside `jax.shard_map`.
     """
     check_keywords("fused_ssim", keywords, Keywords.__annotations__)
     weights, weighting = _taken(keywords)
     _check_padding(padding)
-    spec = checked_spec(padding, **keywords)
+    one_range, ranges = split_range(keywords.pop("data_range", 1.0))
+    spec = checked_spec(padding, data_range=one_range, **keywords)
     reduction = keywords.get("reduction", "mean")
     mesh_axes = _checked_names(height_axis, width_axis)
     if reduction == "none" and padding == "valid":
+        reach = spec.window.before
         raise ValueError(
             'reduction="none" with padding="valid" has no equal blocks: the map lacks '
-            "5 pixels of the first one and of the last. Leave out the outermost 5 "
-            'pixels of the whole map of padding="same": the rest is the valid map.'
+            f"{reach} pixels of the first one and of the last. Leave out the outermost "
+            f'{reach} pixels of the whole map of padding="same": the rest is the valid '
+            "map."
         )
     cut = _cut(height_axis, width_axis, spec)
-    x, y = _checked_blocks(img1, img2, cut, spec)
+    x, y = _checked_blocks(img1, img2, cut, spec, ranges)
     weights = checked_weights(weights, weighting, (x, y), spec, reduction)
     mean = Mean(spec, reduction, cut, mesh_axes)
     if weights is not None:
         return 1 - weighted_loss_mean(x, y, weights, mean, weighting)[0]
-    xs, ys = (tuple(halo.parts(a, cut)) for a in (x, y))
+    xs, ys = (tuple(halo.parts(a, cut, spec.window)) for a in (x, y))
     if reduction == "none":
         unpadded = spec.with_padding([c.axis for c in cut], False)
         maps = [ops.ssim_map(*pair, unpadded) for pair in zip(xs, ys, strict=True)]
-        return halo.joined(maps, cut)
+        whole = halo.joined(maps, cut)
+        return in_own_dtype(whole, img1, img2, reduction)
     return ssim_mean(xs, ys, mean)
 
 
@@ -175,16 +183,19 @@ def photometric_loss(
     Raises:
       TypeError: as `jax_fused_ssim.photometric_loss`.
       ValueError: as `jax_fused_ssim.photometric_loss`; no axis is named, or one twice;
-        a block with fewer than 11 pixels along an axis that is cut.
+        a block smaller than the window along an axis that is cut; a window of an even
+        size.
       NameError: a mesh axis that is not one here, as outside `jax.shard_map`.
     """
     check_keywords("photometric_loss", keywords, LossKeywords.__annotations__)
     weights, weighting = _taken(keywords)
     _check_padding(keywords.get("padding", "same"))
-    spec = loss_spec(**keywords)
+    one_range, ranges = split_range(keywords.pop("data_range", 1.0))
+    spec = loss_spec(data_range=one_range, **keywords)
     mesh_axes = _checked_names(height_axis, width_axis)
     cut = _cut(height_axis, width_axis, spec)
-    x, y = _checked_blocks(predictions, targets, cut, spec, ("predictions", "targets"))
+    names = ("predictions", "targets")
+    x, y = _checked_blocks(predictions, targets, cut, spec, ranges, names)
     weights = checked_weights(weights, weighting, (x, y), spec)
     reduction = keywords.get("reduction", "mean")
     mean = Mean(spec, reduction, cut, mesh_axes, errors=True)
@@ -222,14 +233,15 @@ def _checked_blocks(
     y: ArrayLike,
     cut: Sequence[ShardedAxis],
     spec: Spec,
+    ranges: Array | None,
     names: tuple[str, str] = IMAGES,
 ) -> tuple[Array, Array]:
-    """`checked_images` of the blocks of a device, placed alike."""
+    """`checked_images` of the blocks of a device, placed alike, in their ranges."""
     # Blocks have a check of their own, in place of that for "valid".
     of_block = spec.with_padding([c.axis for c in cut], True)
     x, y = checked_images(x, y, of_block, names)
     _check_blocks(x.shape, cut, spec)
-    return placed_alike(x, y, spec)
+    return in_ranges(*placed_alike(x, y, spec), ranges, spec)
 
 
 def _checked_names(*names: AxisName | None) -> tuple[Any, ...]:
@@ -246,11 +258,14 @@ def _checked_names(*names: AxisName | None) -> tuple[Any, ...]:
 
 
 def _check_blocks(shape: Sequence[int], cut: Sequence[ShardedAxis], spec: Spec) -> None:
+    window = spec.window.size
+    if cut and window % 2 == 0:
+        raise ValueError(f"window_size must be odd where images are cut; got {window}")
     for axis, name, _ in cut:
-        if shape[axis] < WINDOW:
+        if shape[axis] < window:
             raise ValueError(
                 f"an image cut over mesh axis {name!r} needs blocks of at least "
-                f"{WINDOW} pixels along it; got {shape[axis]} in a block of shape "
+                f"{window} pixels along it; got {shape[axis]} in a block of shape "
                 f"{tuple(shape)}. {layout_hint(shape, spec)}Use fewer devices along "
                 "that axis."
             )

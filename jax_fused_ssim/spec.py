@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
-RADIUS = 5
-WINDOW = 2 * RADIUS + 1
+from jax_fused_ssim.window import COMPILED_IN, Window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Spec:
         pixel can have.
       k1: K1 of the formula, C1 = (K1 L)^2.
       k2: K2 of the formula, C2 = (K2 L)^2.
+      window: what the statistics are taken under.
       padding: for H and for W, whether the image is zero padded there, so that the map
-        has the image's size; otherwise the map is smaller by 10.
+        has the image's size; otherwise every window of the map lies inside.
       channels_last: the layout.
       scale: multiplies the sums of 1 - SSIM.
       error_scale: multiplies the sums of errors.
@@ -40,6 +41,7 @@ class Spec:
     data_range: float = 1.0
     k1: float = 0.01
     k2: float = 0.03
+    window: Window = COMPILED_IN
     padding: tuple[bool, bool] = (True, True)
     channels_last: bool = False
     scale: float = 1.0
@@ -61,8 +63,11 @@ class Spec:
         """The axes of H and W, counted from the end."""
         return (-3, -2) if self.channels_last else (-2, -1)
 
-    def attributes(self) -> dict[str, float | bool]:
-        """The attributes of a custom call: common/parameters.h."""
+    def attributes(self, dtype: DTypeLike) -> dict[str, float | bool | np.ndarray]:
+        """The attributes of a custom call with images of a dtype:
+        common/parameters.h, and the taps of a window that is not compiled in."""
+        compiled_in = self.window.is_compiled_in
+        taps = [] if compiled_in else self.window.taps(compute_dtype(dtype))
         pad_y, pad_x = self.padding
         crop_y, crop_x = self.crop
         return {
@@ -74,12 +79,23 @@ class Spec:
             "ssim_weight": float(self.ssim_weight),
             "l1_weight": float(self.l1_weight),
             "l2_weight": float(self.l2_weight),
+            "window": np.asarray(taps, np.float64),
             "pad_y": pad_y,
             "pad_x": pad_x,
             "crop_y": crop_y,
             "crop_x": crop_x,
             "channels_last": self.channels_last,
         }
+
+    @property
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """`Window.margins` for H and for W."""
+        return tuple(map(self.window.margins, self.padding))
+
+    @property
+    def margins_of_map(self) -> tuple[tuple[int, int], ...]:
+        """`Window.margins_of_map` for H and for W."""
+        return tuple(map(self.window.margins_of_map, self.padding))
 
     def scaled(self, scale: float) -> "Spec":
         """The same with another scale."""
@@ -129,7 +145,7 @@ class Spec:
         """Shape of the map of images of this shape."""
         result = list(shape)
         for axis, padded in zip(self.spatial_axes, self.padding, strict=True):
-            result[axis] -= 0 if padded else 2 * RADIUS
+            result[axis] -= 0 if padded else self.window.size - 1
         return tuple(result)
 
     def plane_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,7 +17,8 @@ from jax_fused_ssim.arguments import (
     checked_spec,
 )
 from jax_fused_ssim.mean import Mean, ssim_mean
-from jax_fused_ssim.operands import checked_operands
+from jax_fused_ssim.operands import checked_operands, in_own_dtype
+from jax_fused_ssim.ranges import DataRange, split_range
 from jax_fused_ssim.spec import Spec
 from jax_fused_ssim.weights import Weighting, weighted_loss_mean
 
@@ -27,9 +28,12 @@ class Keywords(TypedDict, total=False):
     the same."""
 
     data_format: DataFormat
-    data_range: Number
+    data_range: DataRange
     k1: Number
     k2: Number
+    window_size: int
+    sigma: Number | None
+    sample_covariance: bool
     weights: ArrayLike | None
     weighting: Weighting
     reduction: Reduction
@@ -43,9 +47,12 @@ def fused_ssim(
     train: bool = True,
     *,
     data_format: DataFormat = "NCHW",
-    data_range: Number = 1.0,
+    data_range: DataRange = 1.0,
     k1: Number = 0.01,
     k2: Number = 0.03,
+    window_size: int = 11,
+    sigma: Number | None = 1.5,
+    sample_covariance: bool = False,
     weights: ArrayLike | None = None,
     weighting: Weighting = "map",
     reduction: Reduction = "mean",
@@ -53,8 +60,8 @@ def fused_ssim(
 ) -> Array:
     """Structural similarity (SSIM) of two images, differentiable in both.
 
-    With an 11x11 Gaussian window of sigma 1.5 that sums to 1, and the means, variances
-    and covariance of each channel taken under it,
+    With a window that sums to 1, an 11x11 Gaussian of sigma 1.5 unless another is
+    asked for, and the means, variances and covariance of each channel taken under it,
 
         SSIM = (2 mu1 mu2 + C1)(2 s12 + C2) / ((mu1^2 + mu2^2 + C1)(s11 + s22 + C2))
 
@@ -70,7 +77,8 @@ def fused_ssim(
         in any byte order.
       img2: like img1. Two dtypes are promoted to a common one, as JAX promotes them.
       padding: "same" pads with zeros, the map has the image's size; "valid" keeps the
-        pixels whose window lies inside the image, the map is smaller by 10 each way.
+        pixels whose window lies inside the image, the map is smaller by
+        window_size - 1 each way.
         "reflect", "symmetric" and "edge" pad as `numpy.pad` does by these names, and so
         copy the images; weights are padded alike.
       train: False asserts that no gradient is wanted: differentiating is an error.
@@ -78,11 +86,19 @@ def fused_ssim(
       data_format: "NCHW" (channels first) or "NHWC" (channels last). Neither is
         transposed.
       data_range: L, the difference between the largest and the smallest possible value:
-        1 for images in [0, 1], 255 for images in [0, 255]. Static, like k1 and k2: a
-        number, or an array of one that is not traced. Within [1e-25, 1e25];
-        [1e-250, 1e250] for float64 images.
+        1 for images in [0, 1], 255 for images in [0, 255]. A number, or an array of one
+        that is not traced: static, within [1e-25, 1e25] ([1e-250, 1e250] for float64
+        images). Or an array that broadcasts to the batch dimensions, one range an
+        image, traced or not: the images are then divided by it first, which is a copy.
       k1: K1 of the formula. Static. Within [1e-8, 1e8]; [1e-70, 1e70] for float64.
       k2: K2 of the formula. As k1.
+      window_size: of a side of the window, in pixels; from 2 on, even sizes too, whose
+        window reaches one pixel further behind its centre than before it. Up to 11
+        there are kernels, for half precision by way of float32 copies; a larger window
+        is plain JAX. The fastest kernels have the default window compiled in.
+      sigma: standard deviation of the Gaussian in pixels; None for a uniform window.
+      sample_covariance: True multiplies variances and covariance by n / (n - 1), with
+        n = window_size^2, as for samples of independent pixels.
       weights: w >= 0, of float or bool, for means sum(w SSIM) / sum(w) over the pixels
         of the map. They broadcast to the images by NumPy's rules: [H, W], [1, H, W] or
         [C, H, W] for "NCHW", [H, W, 1] or [H, W, C] for "NHWC", behind batch dimensions
@@ -110,19 +126,23 @@ def fused_ssim(
       Float[Array, ""] for "mean", Float[Array, "*batch"] for "per_image" and
       Float[Array, "*batch C"] for "per_channel", in float32 (float64 for float64
       images), within [-1, 1]; for "none" the map in the images'
-      dtype, Float[Array, "*batch C H W"], or "*batch C H-10 W-10" for "valid", with C
-      last for "NHWC". NaN where a window reaches a NaN or an infinity.
+      dtype, Float[Array, "*batch C H W"], or "*batch C H-10 W-10" for "valid" and 11
+      pixels, with C last for "NHWC". NaN where a window reaches a NaN or an infinity.
 
     Raises:
-      TypeError: images that are not of a real floating-point dtype; data_range, k1 or
-        k2 that is not one number, or traced; weights that are neither float nor bool;
-        differentiating with train=False, or in the weights: use reduction="none" and
-        weigh the map.
+      TypeError: images that are not of a real floating-point dtype; data_range
+        that is not real numbers; k1, k2, window_size or sigma that is not one number,
+        or traced; weights that are neither float nor bool; differentiating with
+        train=False, in data_range, or in the weights: use reduction="none" and weigh
+        the map.
       ValueError: fewer than 3 dimensions, shapes that differ, an empty dimension,
-        "valid" with a side under 11; data_range, k1 or k2 out of bounds; weights that
-        do not broadcast to the images, or with reduction "none": multiply the map by
-        them; an unknown padding, data_format, weighting, reduction or implementation.
-      NotImplementedError: implementation "fused" lowered for a platform without kernel.
+        "valid" with a side smaller than the window; data_range, k1 or k2 out of bounds;
+        a window_size that is not a whole number or under 2; a sigma that is not
+        positive and finite; weights that do not broadcast to the images, or with
+        reduction "none": multiply the map by them; an unknown padding, data_format,
+        weighting, reduction or implementation.
+      NotImplementedError: implementation "fused" lowered for a platform, or for a
+        window, without kernel.
 
     Warns:
       UserWarning: a shape that looks like the other data_format, as one that ends in 3.
@@ -131,20 +151,25 @@ def fused_ssim(
       Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility
       to structural similarity", IEEE Transactions on Image Processing 13(4), 2004.
     """
+    one_range, ranges = split_range(data_range)
     spec = checked_spec(
         padding,
         data_format=data_format,
-        data_range=data_range,
+        data_range=one_range,
         k1=k1,
         k2=k2,
+        window_size=window_size,
+        sigma=sigma,
+        sample_covariance=sample_covariance,
         reduction=reduction,
         implementation=implementation,
     )
     x, y, weights, spec = checked_operands(
-        (img1, img2), weights, weighting, padding, spec, reduction
+        (img1, img2), weights, weighting, padding, spec, reduction, ranges=ranges
     )
     function = reduced if train else _forward_only
-    return function(x, y, weights, spec, reduction, weighting)
+    found = function(x, y, weights, spec, reduction, weighting)
+    return found if ranges is None else in_own_dtype(found, img1, img2, reduction)
 
 
 # As the functions of jax.numpy, one compiled program where it is called outside jit.

@@ -17,7 +17,8 @@ from jax_fused_ssim.arguments import (
 )
 from jax_fused_ssim.integer import image_dtype
 from jax_fused_ssim.native import BOUNDS
-from jax_fused_ssim.operands import checked_operands
+from jax_fused_ssim.operands import checked_operands, in_own_dtype
+from jax_fused_ssim.ranges import DataRange, split_range
 from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.ssim import reduced
 from jax_fused_ssim.weights import Weighting
@@ -46,9 +47,12 @@ def ssim_terms(
     padding: Padding = "same",
     *,
     data_format: DataFormat = "NCHW",
-    data_range: Number = 1.0,
+    data_range: DataRange = 1.0,
     k1: Number = 0.01,
     k2: Number = 0.03,
+    window_size: int = 11,
+    sigma: Number | None = 1.5,
+    sample_covariance: bool = False,
     weights: ArrayLike | None = None,
     weighting: Weighting = "map",
     reduction: Reduction = "mean",
@@ -67,6 +71,9 @@ def ssim_terms(
       data_range: as in `fused_ssim`.
       k1: as in `fused_ssim`; of the luminance.
       k2: as in `fused_ssim`; of contrast and structure.
+      window_size: as in `fused_ssim`.
+      sigma: as in `fused_ssim`.
+      sample_covariance: as in `fused_ssim`.
       weights: as in `fused_ssim`; where nothing is left both means are 1.
       weighting: as in `fused_ssim`.
       reduction: as in `fused_ssim`. The product of two means is not the mean SSIM.
@@ -86,24 +93,31 @@ def ssim_terms(
     References:
       As `fused_ssim`: equations 6, and 9 times 10 with C3 = C2 / 2.
     """
+    one_range, ranges = split_range(data_range)
     spec = checked_spec(
         padding,
         data_format=data_format,
-        data_range=data_range,
+        data_range=one_range,
         k1=k1,
         k2=k2,
+        window_size=window_size,
+        sigma=sigma,
+        sample_covariance=sample_covariance,
         reduction=reduction,
         implementation=implementation,
     )
     x, y, weights, spec = checked_operands(
-        (img1, img2), weights, weighting, padding, spec, reduction
+        (img1, img2), weights, weighting, padding, spec, reduction, ranges=ranges
     )
     dtype = image_dtype(x, y)
     luminance, contrast_structure = (
         reduced(x, y, weights, one, reduction, weighting)
         for one in (without(spec, "k2", dtype), without(spec, "k1", dtype))
     )
-    return SsimTerms(luminance, contrast_structure)
+    terms = SsimTerms(luminance, contrast_structure)
+    if ranges is None:
+        return terms
+    return SsimTerms(*(in_own_dtype(t, img1, img2, reduction) for t in terms))
 
 
 def without(spec: Spec, constant: Literal["k1", "k2"], dtype: object) -> Spec:

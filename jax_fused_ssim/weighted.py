@@ -16,8 +16,9 @@ from jax import Array, lax
 from jax_fused_ssim import xla
 from jax_fused_ssim.centre import centre_of_planes
 from jax_fused_ssim.integer import image_dtype, pixels
-from jax_fused_ssim.spec import RADIUS, WINDOW, Spec, compute_dtype
+from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.sums import split_sum_of_any
+from jax_fused_ssim.window import Window
 
 
 class LossWeights(NamedTuple):
@@ -143,13 +144,14 @@ def covered(a: Array, spec: Spec) -> Array:
     """What the pixels of the map have of something that all pixels have."""
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
         if not padded:
-            a = inner(a, axis)
+            a = inner(a, axis, spec.window)
     return a
 
 
-def inner(a: Array, axis: int) -> Array:
+def inner(a: Array, axis: int, window: Window) -> Array:
     """Without the outermost pixels, which are not in the map of unpadded images."""
-    return lax.slice_in_dim(a, RADIUS, a.shape[axis] - RADIUS, axis=axis)
+    end = a.shape[axis] - window.after
+    return lax.slice_in_dim(a, window.before, end, axis=axis)
 
 
 def _maps_for(weights: LossWeights, maps: Maps) -> Maps:
@@ -159,9 +161,7 @@ def _maps_for(weights: LossWeights, maps: Maps) -> Maps:
     seen, scales = weights.errors > 0, weights.mean_scales
 
     def similarity(x: Array, y: Array, spec: Spec) -> Array:
-        of_y, of_x = spec.padding
-        reach = (RADIUS * of_y, RADIUS * of_x)
-        x, y, there = (xla._pad(a, reach, spec) for a in (x, y, seen))
+        x, y, there = (xla._pad(a, spec.margins, spec) for a in (x, y, seen))
         return 1 - dissimilarity_of_seen(x, y, there, covered(scales, spec), spec)
 
     def gradients(
@@ -226,22 +226,22 @@ def _seen(x: Array, y: Array, weights: LossWeights, spec: Spec) -> tuple[Array, 
     there = weights.errors > 0
     if weights.mean_scales is None:
         in_windows = covered(weights.map, spec) > 0
-        for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
-            in_windows = any_in_window(in_windows, axis, 2 * RADIUS - RADIUS * padded)
+        for axis, margins in zip(spec.spatial_axes, spec.margins_of_map, strict=True):
+            in_windows = any_in_window(in_windows, axis, margins, spec.window)
         there |= in_windows
     x, y = (filled(pixels(a, spec, dtype), there, spec) for a in (x, y))
     return x, y
 
 
-def any_in_window(there: Array, axis: int, margin: int) -> Array:
-    """Whether any place of a window along an axis is there. The array gets `margin`
-    places at each side first, where none is."""
-    widths = [(0, 0)] * there.ndim
-    widths[axis] = (margin, margin)
-    window = [1] * there.ndim
-    window[axis] = WINDOW
+def any_in_window(
+    there: Array, axis: int, margins: tuple[int, int], window: Window
+) -> Array:
+    """Whether any place of a window along an axis is there. The array gets so many
+    places before it and behind it first, where none is."""
+    widths, sides = [(0, 0)] * there.ndim, [1] * there.ndim
+    widths[axis], sides[axis] = margins, window.size
     return lax.reduce_window(
-        jnp.pad(there, widths), False, lax.max, window, [1] * there.ndim, "VALID"
+        jnp.pad(there, widths), False, lax.max, sides, [1] * there.ndim, "VALID"
     )
 
 

@@ -28,7 +28,7 @@ from jax_fused_ssim.errors import sum_over
 from jax_fused_ssim.integer import image_dtype, is_integer, pixels
 from jax_fused_ssim.mean import Mean, Means, inner_product, means_of_terms
 from jax_fused_ssim.placement import placed_like
-from jax_fused_ssim.spec import RADIUS, Spec, compute_dtype
+from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.sums import split_sum_of_constants
 from jax_fused_ssim.weighted import (
     LossWeights,
@@ -258,19 +258,20 @@ def _inside(x: Array, y: Array, weights: Array, mean: Mean) -> tuple[Array, Arra
 
 def _window_means(weights: Array, mean: Mean) -> Array:
     """The mean weight that the windows of the map see; 0 where they see one of 0."""
-    axes = _axes_of(weights, mean.spec)
+    axes, window = _axes_of(weights, mean.spec), mean.spec.window
     window_mean = _extended(weights, axes, mean)
     zero = window_mean == 0
     for axis in axes:
-        within = _within(weights.shape, axis, mean, beyond=_margin(axis, mean))
+        within = _within(weights.shape, axis, mean, beyond=_margins(axis, mean))
         zero &= within
         one = jnp.ones((), weights.dtype)
-        share = xla._windowed_sum(jnp.where(within, one, 0), axis)
+        share = xla._windowed_sum(jnp.where(within, one, 0), axis, window)
         # Or XLA computes the first axis again for each tap of the second.
-        window_mean = xla._windowed_sum(lax.optimization_barrier(window_mean), axis)
+        window_mean = lax.optimization_barrier(window_mean)
+        window_mean = xla._windowed_sum(window_mean, axis, window)
         window_mean = window_mean / share
     for axis in axes:
-        zero = any_in_window(zero, axis, 0)
+        zero = any_in_window(zero, axis, (0, 0), window)
     return jnp.where(zero, 0, window_mean)
 
 
@@ -299,7 +300,7 @@ def _weighted_errors(
     d = xla.difference(*(jnp.where(weights != 0, a, 0) for a in (x, y)), spec)
     for axis, uncropped in zip(spec.spatial_axes, whole, strict=True):
         if not uncropped and not _is_cut(axis, mean):
-            d = inner(d, axis)
+            d = inner(d, axis, spec.window)
     weights = _covered(weights, whole, x.shape, mean)
     l1, l2 = (_weighted_mean(e, weights, mean) for e in (xla.absolute(d), d * d))
     return l1, l2
@@ -336,7 +337,7 @@ def _weighted_mean(values: Array, weights: Array, mean: Mean) -> Array:
 def _dissimilarities(x: Array, y: Array, mean: Mean) -> Array:
     """1 - SSIM of every pixel of the map; of a cut block, of all of its pixels."""
     spec = mean.spec.with_padding([c.axis for c in mean.cut], False)
-    parts = zip(*(halo.parts(a, mean.cut) for a in (x, y)), strict=True)
+    parts = zip(*(halo.parts(a, mean.cut, spec.window) for a in (x, y)), strict=True)
     return 1 - halo.joined([ops.ssim_map(*p, spec) for p in parts], mean.cut)
 
 
@@ -349,30 +350,35 @@ def _is_cut(axis: int, mean: Mean) -> bool:
     return axis in [c.axis for c in mean.cut]
 
 
-def _margin(axis: int, mean: Mean) -> int:
+def _margins(axis: int, mean: Mean) -> tuple[int, int]:
     """How many pixels beyond a block the windows of its map see."""
     padded = mean.spec.padding[mean.spec.spatial_axes.index(axis)]
-    return RADIUS if padded or _is_cut(axis, mean) else 0
+    return mean.spec.window.margins(padded or _is_cut(axis, mean))
 
 
-def _padded(a: Array, axis: int, amount: int) -> Array:
+def _padded(a: Array, axis: int, margins: tuple[int, int]) -> Array:
     widths = [(0, 0)] * a.ndim
-    widths[axis] = (amount, amount)
+    widths[axis] = margins
     return jnp.pad(a, widths)
 
 
 def _extended(a: Array, axes: Sequence[int], mean: Mean) -> Array:
     """With what the windows of the map see beyond a block: its neighbours, and zeros
     beyond the border of the image."""
-    a = halo.extended(a, [c for c in mean.cut if c.axis in axes])
+    cut = [c for c in mean.cut if c.axis in axes]
+    a = halo.extended(a, cut, mean.spec.window)
     for axis in axes:
         if not _is_cut(axis, mean):
-            a = _padded(a, axis, _margin(axis, mean))
+            a = _padded(a, axis, _margins(axis, mean))
     return a
 
 
 def _within(
-    shape: Sequence[int], axis: int, mean: Mean, beyond: int = 0, border: int = 0
+    shape: Sequence[int],
+    axis: int,
+    mean: Mean,
+    beyond: tuple[int, int] = (0, 0),
+    border: tuple[int, int] = (0, 0),
 ) -> Array:
     """Which places along an axis of a block are in the whole image.
 
@@ -381,7 +387,7 @@ def _within(
       axis: counted from the end.
       mean: what is static.
       beyond: how many places there are before the block and after it.
-      border: how much of the image does not count, at each side.
+      border: how much of the image does not count, before and after the rest.
 
     Returns:
       Booleans, with all other dimensions of size 1.
@@ -390,9 +396,9 @@ def _within(
     for name in (c.name for c in mean.cut if c.axis == axis):
         start = lax.axis_index(name) * size
         whole = lax.axis_size(name) * size
-    place = jnp.arange(-beyond, size + beyond, dtype=jnp.int32) + start
+    place = jnp.arange(-beyond[0], size + beyond[1], dtype=jnp.int32) + start
     place = jnp.expand_dims(place, [i for i in range(-len(shape), 0) if i != axis])
-    return (place >= border) & (place < whole - border)
+    return (place >= border[0]) & (place < whole - border[1])
 
 
 def _without_border(weights: Array, padding: Sequence[bool], mean: Mean) -> Array:
@@ -400,16 +406,16 @@ def _without_border(weights: Array, padding: Sequence[bool], mean: Mean) -> Arra
     writes the rest out before it adds it up."""
     for axis, padded in zip(mean.spec.spatial_axes, padding, strict=True):
         if not padded:
-            inner = _within(weights.shape, axis, mean, border=RADIUS)
+            border = mean.spec.window.margins(True)
+            inner = _within(weights.shape, axis, mean, border=border)
             weights = jnp.where(inner, weights, 0)
     return weights
 
 
 def _back_to_image(a: Array, image: Sequence[int], spec: Spec) -> Array:
     """Of the pixels of a map, with zeros for those of the image beside it."""
-    y_axis, x_axis = spec.spatial_axes
-    margins = [(image[i] - a.shape[i]) // 2 for i in (y_axis, x_axis)]
-    return xla._pad(a, (margins[0], margins[1]), spec)
+    whole = [a.shape[i] == image[i] for i in spec.spatial_axes]
+    return xla._pad(a, [spec.window.margins(not of_image) for of_image in whole], spec)
 
 
 def _masked(
@@ -418,7 +424,8 @@ def _masked(
     """Zeros where a cut block has pixels that are not in the map of the whole."""
     for axis, padded in zip(mean.spec.spatial_axes, padding, strict=True):
         if not padded and _is_cut(axis, mean):
-            inner = _within(block, axis, mean, border=RADIUS)
+            border = mean.spec.window.margins(True)
+            inner = _within(block, axis, mean, border=border)
             weights = jnp.where(inner, weights, 0)
     return weights
 
@@ -430,15 +437,19 @@ def _covered(
     cut block that the map of the whole lacks."""
     for axis, padded in zip(mean.spec.spatial_axes, padding, strict=True):
         if not padded and not _is_cut(axis, mean) and weights.shape[axis] != 1:
-            weights = inner(weights, axis)
+            weights = inner(weights, axis, mean.spec.window)
     return _masked(weights, padding, block, mean)
 
 
 def _seen_by(weights: Array, mean: Mean) -> Array:
     """Which pixels a window of the map sees whose weight is not 0."""
-    axes = _axes_of(weights, mean.spec)
-    there = halo.extended(weights != 0, [c for c in mean.cut if c.axis in axes])
+    axes, window = _axes_of(weights, mean.spec), mean.spec.window
+    cut = [c for c in mean.cut if c.axis in axes]
+    there = halo.extended(weights != 0, cut, window)
     for axis in axes:
-        beyond = 0 if _is_cut(axis, mean) else 2 * RADIUS - _margin(axis, mean)
-        there = any_in_window(there, axis, beyond)
+        margins = (0, 0)
+        if not _is_cut(axis, mean):
+            padded = mean.spec.padding[mean.spec.spatial_axes.index(axis)]
+            margins = window.margins_of_map(padded)
+        there = any_in_window(there, axis, margins, window)
     return there

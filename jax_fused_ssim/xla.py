@@ -6,7 +6,6 @@ Simoncelli, IEEE TIP 13(4), 2004) written for the sum and the difference of the 
 Every function here can be differentiated any number of times, in both modes.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,46 +17,38 @@ from jax import Array, lax
 
 from jax_fused_ssim.centre import centre_of_planes
 from jax_fused_ssim.integer import image_dtype, pixels
-from jax_fused_ssim.spec import RADIUS, WINDOW, Spec, compute_dtype
+from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.sums import split_sum, split_sum_of_any
-
-_SIGMA = 1.5
-
-
-def _window(dtype: np.dtype) -> np.ndarray:
-    offsets = np.arange(WINDOW) - RADIUS
-    weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
-    rounded = (weights / weights.sum()).astype(dtype)
-    # The outermost take up what rounding leaves: a constant has no false variance.
-    rounded[[0, -1]] += (1 - rounded.sum(dtype=np.float64)) / 2
-    return rounded
+from jax_fused_ssim.window import Window
 
 
-def _windowed_sum(a: Array, axis: int) -> Array:
-    """Windowed sum along one axis, which gets shorter by twice the radius."""
-    size = a.shape[axis] - 2 * RADIUS
+def _windowed_sum(a: Array, axis: int, window: Window) -> Array:
+    """Windowed sum along one axis, which gets shorter by the window but for a pixel.
+    The windows are symmetric: mirrored they are the same."""
+    last = window.size - 1
+    size = a.shape[axis] - last
     total = None
-    weights = _window(a.dtype)
+    taps = window.taps(a.dtype)
     # From the outside in: the partial sums, and so their rounding, stay small longest.
-    pairs = ((k, WINDOW - 1 - k) for k in range(RADIUS))
-    for k in (*itertools.chain(*pairs), RADIUS):
-        term = lax.slice_in_dim(a, k, k + size, axis=axis) * weights[k]
+    for i in range(window.size):
+        k = last - i // 2 if i % 2 else i // 2
+        term = lax.slice_in_dim(a, k, k + size, axis=axis) * taps[k]
         total = term if total is None else total + term
     return total
 
 
-def _pad(a: Array, amounts: tuple[int, int], spec: Spec) -> Array:
+def _pad(a: Array, margins: Sequence[tuple[int, int]], spec: Spec) -> Array:
     widths = [(0, 0)] * a.ndim
-    for axis, amount in zip(spec.spatial_axes, amounts, strict=True):
-        widths[axis] = (amount, amount)
+    for axis, both in zip(spec.spatial_axes, margins, strict=True):
+        widths[axis] = both
     return jnp.pad(a, widths)
 
 
 def _windowed_mean(a: Array, spec: Spec) -> Array:
     y_axis, x_axis = spec.spatial_axes
-    rows = _windowed_sum(a, y_axis)
+    rows = _windowed_sum(a, y_axis, spec.window)
     # Or XLA inlines this pass into the next one, which computes it again for each tap.
-    return _windowed_sum(lax.optimization_barrier(rows), x_axis)
+    return _windowed_sum(lax.optimization_barrier(rows), x_axis, spec.window)
 
 
 def _at_least_zero(a: Array) -> Array:
@@ -108,12 +99,13 @@ def _moments(a: _SumDifference, spec: Spec) -> _Moments:
 
 def _padded(a: Array, value: Array, spec: Spec) -> Array:
     """Padded where the images are, each plane with its own value."""
-    for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
-        if padded:
-            shape = list(a.shape)
-            shape[axis] = RADIUS
-            border = jnp.broadcast_to(value, shape)
-            a = jnp.concatenate([border, a, border], axis)
+    for axis, margins in zip(spec.spatial_axes, spec.margins, strict=True):
+        if any(margins):
+            shapes = ([*a.shape], [*a.shape])
+            for shape, margin in zip(shapes, margins, strict=True):
+                shape[axis] = margin
+            before, after = (jnp.broadcast_to(value, shape) for shape in shapes)
+            a = jnp.concatenate([before, a, after], axis)
     return a
 
 
@@ -171,7 +163,8 @@ def _where_counted(d: Array, spec: Spec) -> Array:
             size = d.shape[axis]
             shape = [size if i == axis % d.ndim else 1 for i in range(d.ndim)]
             place = jnp.arange(size).reshape(shape)
-            here = (place >= RADIUS) & (place < size - RADIUS)
+            first, end = spec.window.before, size - spec.window.after
+            here = (place >= first) & (place < end)
             inside = here if inside is None else inside & here
     return d if inside is None else jnp.where(inside, d, 0)
 
@@ -265,8 +258,7 @@ def _gradients(
     )
     if cotangent is not None:
         maps = maps * cotangent.astype(maps.dtype)[None]
-    amounts = tuple(2 * RADIUS - RADIUS * padded for padded in spec.padding)
-    maps = _windowed_mean(_pad(maps, amounts, spec), spec)
+    maps = _windowed_mean(_pad(maps, spec.margins_of_map, spec), spec)
     p = maps[0] + a.s * maps[2]
     q = maps[1] + a.d * maps[3]
     factor = -4 * spec.ssim_weight * spec.scale / spec.data_range

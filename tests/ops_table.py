@@ -10,7 +10,7 @@ import pytest
 import reference
 
 from jax_fused_ssim import fused_ssim, ops, photometric_loss
-from jax_fused_ssim.spec import RADIUS, compute_dtype
+from jax_fused_ssim.spec import compute_dtype
 from jax_fused_ssim.weighted import LossWeights
 
 FIRST, SECOND, BOTH = (True, False), (False, True), (True, True)
@@ -101,7 +101,7 @@ def loss_weights(cotangent, spec, weighting):
         of_map = of_map[..., :1]
     margins = [(0, 0)] * of_map.ndim
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
-        margins[axis] = (RADIUS * (not padded),) * 2
+        margins[axis] = spec.window.margins(not padded)
     of_errors = jnp.pad(of_map, margins, constant_values=0.4)
     of_map = jnp.pad(of_map, margins, constant_values=9)
     if weighting == "map":
@@ -114,7 +114,8 @@ def loss_weights(cotangent, spec, weighting):
     last = spec.channels_last
     seen = holes(reference.planes(np.empty(of_errors.shape), last).shape)
     # Those of whole windows, though the map of unpadded images has no others.
-    mean_scales = reference.mean_scales(seen).astype(np.dtype(of_errors.dtype))
+    of = (spec.window.size, spec.window.sigma)
+    mean_scales = reference.mean_scales(seen, of=of).astype(np.dtype(of_errors.dtype))
     seen, mean_scales = (reference.unplanes(a, last) for a in (seen, mean_scales))
     of_errors = jnp.where(seen, jnp.maximum(of_errors, 0.1), 0)
     return LossWeights(of_errors, of_errors, scales, jnp.asarray(mean_scales))

@@ -12,11 +12,15 @@ import numpy as np
 
 RADIUS = 5
 REAL = np.longdouble
+# Size and sigma of a window; sigma None is uniform.
+WINDOW = (2 * RADIUS + 1, 1.5)
 
 
-def window():
-    offsets = np.arange(-RADIUS, RADIUS + 1).astype(REAL)
-    weights = np.exp(-(offsets**2) / (2 * REAL(1.5) ** 2))
+def window(size=WINDOW[0], sigma=WINDOW[1]):
+    offsets = np.arange(size) - REAL(size - 1) / 2
+    weights = np.ones(size, REAL)
+    if sigma is not None:
+        weights = np.exp(-(offsets**2) / (2 * REAL(sigma) ** 2))
     return weights / weights.sum()
 
 
@@ -36,27 +40,35 @@ def unplanes(a, channels_last):
     return np.moveaxis(a, -3, -1) if channels_last else a
 
 
-def _pad(a, amounts):
-    return np.pad(a, [(0, 0)] * (a.ndim - 2) + [(n, n) for n in amounts])
+def _reach(padding, of):
+    """How far the windows of a map see beyond an image, along each axis."""
+    size, _ = of
+    return [((size - 1) // 2 * p, size // 2 * p) for p in padding]
 
 
-def _windowed_mean(a):
-    """Mean under the window wherever it lies inside the array."""
+def _pad(a, margins):
+    return np.pad(a, [(0, 0)] * (a.ndim - 2) + [*margins])
+
+
+def _windowed_mean(a, of):
+    """Mean under a window wherever it lies inside the array."""
+    taps = window(*of)
+    last = len(taps) - 1
     for axis in (-2, -1):
-        size = a.shape[axis] - 2 * RADIUS
+        size = a.shape[axis] - last
         lines = np.moveaxis(a, axis, 0)
-        half = window()[: RADIUS + 1]  # the other one has the same weights
-        total = half[RADIUS] * lines[RADIUS : RADIUS + size]
-        for k in range(RADIUS):
-            mirrored = 2 * RADIUS - k
-            total += half[k] * (lines[k : k + size] + lines[mirrored : mirrored + size])
+        total = np.zeros((size, *lines.shape[1:]), REAL)
+        for k in range(len(taps) // 2):  # the other half has the same weights
+            total += taps[k] * (lines[k : k + size] + lines[last - k : last - k + size])
+        if len(taps) % 2:
+            total += taps[last // 2] * lines[last // 2 : last // 2 + size]
         a = np.moveaxis(total, 0, axis)
     return a
 
 
-def mean_scales(seen, padding=(True, True)):
+def mean_scales(seen, padding=(True, True), of=WINDOW):
     """1 / the share of every window that sees, and 1 where nothing does."""
-    share = _windowed_mean(_pad(np.asarray(seen, REAL), [RADIUS * p for p in padding]))
+    share = _windowed_mean(_pad(np.asarray(seen, REAL), _reach(padding, of)), of)
     return 1 / np.where(share == 0, 1, share)
 
 
@@ -64,26 +76,38 @@ class Similarity:
     """SSIM of two images: its map, and its gradients for any number of cotangents.
 
     With `seen`, booleans of all pixels, the statistics are of the pixels seen: windows
-    lack the others, and the border.
+    lack the others, and the border. `of`: size and sigma of the window. `sample`:
+    variances and covariance are those of a sample.
     """
 
     def __init__(
-        self, x, y, padding=(True, True), data_range=1.0, k1=0.01, k2=0.03, seen=None
+        self,
+        x,
+        y,
+        padding=(True, True),
+        data_range=1.0,
+        k1=0.01,
+        k2=0.03,
+        seen=None,
+        of=WINDOW,
+        sample=False,
     ):
         self.images = x, y = np.asarray(x, REAL), np.asarray(y, REAL)
-        self.padding = padding
+        self.padding, self.of = padding, of
         self.seen, self.scales = 1, 1
         if seen is not None:
-            self.seen, self.scales = seen, mean_scales(seen, padding)
-        x, y = (_pad(self.seen * a, [RADIUS * p for p in padding]) for a in (x, y))
+            self.seen, self.scales = seen, mean_scales(seen, padding, of)
+        x, y = (_pad(self.seen * a, _reach(padding, of)) for a in (x, y))
 
         def mean(a):
-            return self.scales * _windowed_mean(a)
+            return self.scales * _windowed_mean(a, of)
 
+        count = REAL(of[0] ** 2)
+        self.correction = correction = count / (count - 1) if sample else 1
         mu1, mu2 = self.means = mean(x), mean(y)
-        s11 = mean(x * x) - mu1**2
-        s22 = mean(y * y) - mu2**2
-        s12 = mean(x * y) - mu1 * mu2
+        s11 = correction * (mean(x * x) - mu1**2)
+        s22 = correction * (mean(y * y) - mu2**2)
+        s12 = correction * (mean(x * y) - mu1 * mu2)
         c1, c2 = (REAL(k) * REAL(data_range) for k in (k1, k2))
         c1, c2 = c1 * c1, c2 * c2
         self.a1, self.a2 = 2 * mu1 * mu2 + c1, 2 * s12 + c2
@@ -95,11 +119,15 @@ class Similarity:
         cotangent = np.asarray(cotangent, REAL)
         a1, a2, b1, b2 = self.a1, self.a2, self.b1, self.b2
         # In either variance, and in the covariance.
-        in_variance, in_s12 = -self.map / b2, 2 * a1 / (b1 * b2)
+        in_variance, in_s12 = (
+            self.correction * a for a in (-self.map / b2, 2 * a1 / (b1 * b2))
+        )
 
         def spread(a):
-            amounts = [2 * RADIUS - RADIUS * p for p in self.padding]
-            return _windowed_mean(_pad(cotangent * self.scales * a, amounts))
+            last = self.of[0] - 1
+            reach = _reach(self.padding, self.of)
+            margins = [(last - before, last - after) for before, after in reach]
+            return _windowed_mean(_pad(cotangent * self.scales * a, margins), self.of)
 
         spread_variance, spread_s12 = spread(in_variance), spread(in_s12)
 
@@ -123,25 +151,26 @@ def gradient(x, y, cotangent, *args, **options):
     return Similarity(x, y, *args, **options).gradients(cotangent)[0]
 
 
-def _where_counted(a, crop):
-    """Without the border that the window's radius takes off where `crop` says so."""
-    rows, columns = (slice(RADIUS, -RADIUS) if c else slice(None) for c in crop)
+def _where_counted(a, crop, of=WINDOW):
+    """Without the border that a window takes off where `crop` says so."""
+    sides = zip(a.shape[-2:], _reach(crop, of), strict=True)
+    rows, columns = (slice(first, size - last) for size, (first, last) in sides)
     return a[..., rows, columns]
 
 
-def errors(x, y, crop=(False, False), data_range=1.0):
+def errors(x, y, crop=(False, False), data_range=1.0, of=WINDOW):
     """|d| and d^2 of all pixels that count, d = (x - y) / data_range."""
-    x, y = (_where_counted(np.asarray(a, REAL), crop) for a in (x, y))
+    x, y = (_where_counted(np.asarray(a, REAL), crop, of) for a in (x, y))
     d = (x - y) / REAL(data_range)
     return np.abs(d), d * d
 
 
-def error_gradient(x, y, l1, l2, crop=(False, False), data_range=1.0):
+def error_gradient(x, y, l1, l2, crop=(False, False), data_range=1.0, of=WINDOW):
     """Gradient of l1 sum |d| + l2 sum d^2 in x, where |d| has the derivative 0 at 0.
     Swap for that in y."""
     x, y = np.asarray(x, REAL), np.asarray(y, REAL)
     counted = np.zeros(x.shape, bool)
-    _where_counted(counted, crop)[...] = True
+    _where_counted(counted, crop, of)[...] = True
     difference = np.where(counted, x - y, 0)
     of_l1 = np.sign(difference) / REAL(data_range)
     of_l2 = 2 * difference / REAL(data_range) ** 2

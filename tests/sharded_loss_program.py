@@ -40,6 +40,22 @@ CASES = {
         "two by two",
         VALID | REGION | NHWC,
     ),
+    "rows, windows of 5, a range": (
+        "four",
+        {
+            "window_size": 5,
+            "sample_covariance": True,
+            "data_range": jnp.full((1,), 2.0),
+        },
+    ),
+    "inside, both, windows of 7": (
+        "two by two",
+        weighting("inside") | {"window_size": 7, "sigma": None},
+    ),
+    "normalized, rows, windows of 9": (
+        "four",
+        VALID | weighting("normalized") | {"window_size": 9, "sigma": 2.0},
+    ),
     "map, rows": ("four", weighting("map")),
     "map, both, valid": ("two by two", VALID | weighting("map")),
     "map, an image": ("two", PER_IMAGE | weighting("map", "[B, 1, H, W]")),

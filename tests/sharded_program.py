@@ -102,6 +102,18 @@ CASES = {
     "loss of the map": (of_map, ROWS, {"height_axis": "a", "reduction": "none"}, ROWS),
     "second order": (hessian_vector, ROWS, {"height_axis": "a"}, P()),
     "forward mode": (forward, ROWS, {"height_axis": "a"}, P()),
+    "windows of 7": (
+        gradients,
+        BOTH,
+        {
+            "height_axis": "a",
+            "width_axis": "b",
+            "padding": "valid",
+            "window_size": 7,
+            "sigma": None,
+        },
+        P(),
+    ),
     "plain JAX": (gradients, ROWS, {"height_axis": "a", "implementation": "xla"}, P()),
 }
 

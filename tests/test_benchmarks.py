@@ -140,8 +140,9 @@ def test_memory_above_the_images(data):
         if m["library"] == "jax_fused_ssim":
             written = {"value": 0, "value_and_grad_both": 2, "map_and_vjp": 2}
             images = written.get(m["op"], 1)
-            # The rest: sums and alignment.
-            assert 0 <= m["memory_bytes"] - images * image < 0.1 * image
+            # The rest: sums and alignment, or smaller images of every scale.
+            rest = 1.6 if m["op"] == "ms_ssim_and_grad" else 0.1
+            assert 0 <= m["memory_bytes"] - images * image < rest * image
 
 
 def test_plot(path, tmp_path):

@@ -24,6 +24,7 @@ ATTRIBUTES = {
     "ssim_weight": np.float64(0.2),
     "l1_weight": np.float64(0.8),
     "l2_weight": np.float64(0.1),
+    "window": np.empty(0),
     "pad_y": np.bool_(True),
     "pad_x": np.bool_(True),
     "crop_y": np.bool_(True),
@@ -359,6 +360,23 @@ def test_attributes(op, name):
     message = f"attributes missing or of a wrong type: {name}"
     refused(op, operands, results, message, without=[name])
     refused(op, operands, results, message, **{name: np.int32(1)})
+
+
+@every_op
+@pytest.mark.parametrize(
+    ("window", "dtype", "message"),
+    [
+        (np.full(12, 1 / 12), "float32", "a window has at most 11 taps, got 12"),
+        (np.full(7, 1 / 7), "float16", "for images of float32 or float64"),
+        (np.full(7, 1 / 7), "bfloat16", "for images of float32 or float64"),
+    ],
+)
+def test_windows(op, window, dtype, message):
+    operands, results = (
+        [array(a.shape, dtype) if a is IMAGE else a for a in arrays]
+        for arrays in OPS[op]
+    )
+    refused(op, operands, results, message, window=window)
 
 
 @every_op

@@ -25,6 +25,7 @@ from jax_fused_ssim import (
     xla,
 )
 from jax_fused_ssim.spec import Spec
+from jax_fused_ssim.window import Window
 
 SHAPE = (2, 13, 14)  # of one image, channels first
 FACTORS = {
@@ -38,6 +39,9 @@ SPECS = {
     "first": Spec(padding=(True, True), **FACTORS),
     "last": Spec(
         padding=(True, False), crop=(True, True), channels_last=True, **FACTORS
+    ),
+    "another window": Spec(
+        window=Window(8, 2.0), padding=(True, False), crop=(True, True), **FACTORS
     ),
 }
 
@@ -58,7 +62,10 @@ def of_pair(op, layout, summed=0):
     return function
 
 
-every_spec = pytest.mark.parametrize("layout", SPECS)
+every_spec = pytest.mark.parametrize(
+    "layout",
+    ["first", "last", pytest.param("another window", marks=pytest.mark.slow)],
+)
 
 
 def assert_same(found, expected, rtol=1e-6):
