@@ -72,7 +72,7 @@ class ColumnFilter {
                                              const float (&reach)[kReach],
                                              float (&out)[kGroup]) {
     float row[kGroup];
-    convolve(window, reach, row);
+    convolve(CompiledWindow<float>{}, window, reach, row);
     push(row, out);
   }
 
