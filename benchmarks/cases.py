@@ -39,6 +39,7 @@ class Op:
       of_bytes: whether the second image is uint8.
       is_multiscale: whether it is 1 - MS-SSIM of five scales, which have 4 / 3 of the
         pixels of the first.
+      is_small: whether windows have 7 taps, and not 11.
     """
 
     images: float
@@ -48,6 +49,7 @@ class Op:
     is_weighted: bool = False
     of_bytes: bool = False
     is_multiscale: bool = False
+    is_small: bool = False
 
 
 OPS = {
@@ -60,6 +62,7 @@ OPS = {
         images=3, fma=154, differentiates=True, is_weighted=True
     ),
     "ms_ssim_and_grad": Op(images=4, fma=205, differentiates=True, is_multiscale=True),
+    "window_7_and_grad": Op(images=3, fma=98, differentiates=True, is_small=True),
     "map": Op(images=3, fma=88, is_map=True),
     "map_and_vjp": Op(images=5, fma=154, differentiates=True, is_map=True),
 }

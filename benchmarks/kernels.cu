@@ -3,12 +3,14 @@
 // program. `python -m benchmarks` is what compares libraries.
 //
 //     make kernels    # builds .venv/kernels, for the GPU of this machine
-//     .venv/kernels [--once] [--repeat N] [WORD ...]
+//     .venv/kernels [--once] [--repeat N] [--window N] [WORD ...]
 //
 // Runs the cases whose names have every WORD among theirs, and prints a JSON object for
 // each: milliseconds a launch, median and quartiles, after a rest and on images that
 // rotate through more memory than the cache holds. --once launches each case once and
-// times nothing. JAX_FUSED_SSIM_CUDA_KERNEL chooses the kernel, as everywhere.
+// times nothing. --window gives the kernels a uniform window of so many pixels, 11 at
+// most, in place of the one that they have compiled in. JAX_FUSED_SSIM_CUDA_KERNEL
+// chooses the kernel, as everywhere.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -154,6 +156,7 @@ struct Memory {
 struct Options {
   bool once = false;
   int repeat = 15;
+  std::vector<double> taps;  // of a given window
   std::vector<std::string> words;
 
   bool take(const std::string& name) const {
@@ -205,6 +208,8 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
                            (channels_last ? " NHWC" : " NCHW") +
                            (same ? " same" : " valid");
   if (!options.take(name)) return false;
+  const bool is_half = type.dtype == DType::kF16 || type.dtype == DType::kBF16;
+  if (!options.taps.empty() && is_half) return false;
 
   Call call;
   call.dtype = type.dtype;
@@ -213,6 +218,10 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   call.images = channels_last ? size.images : size.images * size.channels;
   call.height = size.height;
   call.width = size.width;
+  if (!options.taps.empty()) {
+    call.taps = options.taps.data();
+    call.window_size = static_cast<int>(options.taps.size());
+  }
   call.parameters.channels_last = channels_last;
   call.parameters.pad_y = call.parameters.pad_x = same;
   call.leading.rank = 1;
@@ -317,6 +326,9 @@ int main(int count, char** arguments) {
       options.once = true;
     } else if (!std::strcmp(arguments[i], "--repeat") && i + 1 < count) {
       options.repeat = std::max(1, std::atoi(arguments[++i]));
+    } else if (!std::strcmp(arguments[i], "--window") && i + 1 < count) {
+      const int size = std::clamp(std::atoi(arguments[++i]), 2, kWindow);
+      options.taps.assign(size, 1.0 / size);
     } else {
       options.words.push_back(arguments[i]);
     }

@@ -27,6 +27,7 @@ class Library:
       loss: (x, y, format, weights or None) to 0.8 mean |x - y| + 0.2 (1 - SSIM), where
         y may be uint8; None where it must be composed.
       ms_ssim: as mean, of MS-SSIM; None where there is none.
+      mean_of_7: as mean, with a Gaussian window of 7 taps; None where it has none.
       scales: the keywords of `jax_fused_ssim.fused_ms_ssim` that give the same.
       borders: what it can do at the border, its own way first.
       layouts: what it can take, its own way first.
@@ -43,6 +44,7 @@ class Library:
     map: Function | None = None
     loss: Callable[[Any, Any, Format, Any], Any] | None = None
     ms_ssim: Function | None = None
+    mean_of_7: Function | None = None
     scales: dict[str, str] = dataclasses.field(default_factory=dict)
     borders: tuple[str, ...] = ("valid",)
     layouts: tuple[str, ...] = ("NCHW",)
@@ -76,6 +78,8 @@ class Library:
             return "no map"
         if OPS[op].is_multiscale and self.ms_ssim is None:
             return "no MS-SSIM"
+        if OPS[op].is_small and self.mean_of_7 is None:
+            return "no window of 7"
         needed = 2 if op == "value_and_grad_both" else OPS[op].differentiates
         if self.gradients < needed:
             return f"gradients in {self.gradients} of the images"
@@ -95,7 +99,7 @@ def _ours(name: str, implementation: str | None) -> Library:
             implementation=implementation,
         )
 
-    def ssim(x, y, form, reduction):
+    def ssim(x, y, form, reduction, **window):
         padding = form.border
         if padding == "reflect":
             sides = [(RADIUS, RADIUS)] * 2
@@ -114,6 +118,7 @@ def _ours(name: str, implementation: str | None) -> Library:
             data_format=form.layout,
             reduction=reduction,
             implementation=implementation,
+            **window,
         )
 
     def ms_ssim(x, y, form, **scales):
@@ -134,6 +139,7 @@ def _ours(name: str, implementation: str | None) -> Library:
         map=lambda x, y, form: ssim(x, y, form, "none"),
         loss=loss,
         ms_ssim=ms_ssim,
+        mean_of_7=lambda x, y, form: ssim(x, y, form, "mean", window_size=7),
         borders=("same", "valid"),
         layouts=("NCHW", "NHWC"),
     )
@@ -166,6 +172,7 @@ def transposed() -> Library:
         ms_ssim=lambda x, y, form, **scales: by_hand(
             ours.ms_ssim, x, y, form, **scales
         ),
+        mean_of_7=lambda x, y, form: by_hand(ours.mean_of_7, x, y, form),
         layouts=("NHWC",),
     )
 
@@ -179,6 +186,7 @@ def dm_pix() -> Library:
         framework="jax",
         mean=lambda x, y, form: dm_pix.ssim(x, y).mean(),
         map=lambda x, y, form: dm_pix.ssim(x, y, return_map=True),
+        mean_of_7=lambda x, y, form: dm_pix.ssim(x, y, filter_size=7).mean(),
         layouts=("NHWC",),
     )
 
@@ -195,6 +203,9 @@ def frame_analytics() -> Library:
             x, y, data_range=1.0, return_map=True
         ),
         ms_ssim=lambda x, y, form: frame_analytics.ms_ssim(x, y, data_range=1.0),
+        mean_of_7=lambda x, y, form: frame_analytics.ssim(
+            x, y, data_range=1.0, win_size=7
+        ),
         scales={"odd_sides": "drop"},
     )
 
@@ -208,6 +219,9 @@ def pytorch_msssim() -> Library:
         framework="torch",
         mean=lambda x, y, form: pytorch_msssim.ssim(x, y, data_range=1.0),
         ms_ssim=lambda x, y, form: pytorch_msssim.ms_ssim(x, y, data_range=1.0),
+        mean_of_7=lambda x, y, form: pytorch_msssim.ssim(
+            x, y, data_range=1.0, win_size=7
+        ),
         scales={"odd_sides": "zero"},
     )
 

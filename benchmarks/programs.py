@@ -185,6 +185,9 @@ def _jax_function(
     def ms_loss(x, y):
         return 1 - library.ms_ssim(x, y, form, **scales)
 
+    def loss_of_7(x, y):
+        return 1 - library.mean_of_7(x, y, form)
+
     def photometric(x, y, weights=None):
         if library.loss is not None and form.border != "reflect":
             return library.loss(x, y, form, weights)
@@ -214,6 +217,7 @@ def _jax_function(
         "loss_and_grad_uint8": jax.value_and_grad(photometric),
         "weighted_loss_and_grad": jax.value_and_grad(photometric),
         "ms_ssim_and_grad": jax.value_and_grad(ms_loss),
+        "window_7_and_grad": jax.value_and_grad(loss_of_7),
         "map": ssim_map,
         "map_and_vjp": map_and_vjp,
     }[op]
@@ -330,6 +334,10 @@ def _torch_function(
         value = 1 - library.ms_ssim(x, y, form)
         return value, torch.autograd.grad(value, x)[0]
 
+    def window_7_and_grad(x, y):
+        value = 1 - library.mean_of_7(x, y, form)
+        return value, torch.autograd.grad(value, x)[0]
+
     def map_and_vjp(x, y, cotangent):
         value = ssim_map(x, y)
         return value, torch.autograd.grad(value, x, cotangent)[0]
@@ -342,6 +350,7 @@ def _torch_function(
         "loss_and_grad_uint8": loss_and_grad,
         "weighted_loss_and_grad": weighted_loss_and_grad,
         "ms_ssim_and_grad": ms_ssim_and_grad,
+        "window_7_and_grad": window_7_and_grad,
         "map": torch.no_grad()(ssim_map),
         "map_and_vjp": map_and_vjp,
     }[op]

@@ -24,6 +24,7 @@ _NAMES = {
     "loss_and_grad_uint8": "L1 + D-SSIM, uint8 target",
     "weighted_loss_and_grad": "L1 + D-SSIM, weights",
     "ms_ssim_and_grad": "1 - MS-SSIM, gradient",
+    "window_7_and_grad": "windows of 7, gradient",
     "map": "map",
     "map_and_vjp": "map, its vjp",
 }

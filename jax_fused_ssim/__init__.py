@@ -1,6 +1,6 @@
 """Fused SSIM, forward and backward, for JAX on CPUs and NVIDIA GPUs."""
 
-from jax_fused_ssim import sharded
+from jax_fused_ssim import conventions, sharded
 from jax_fused_ssim.info import build_info
 from jax_fused_ssim.metrics import ImageMetrics, image_metrics
 from jax_fused_ssim.ms_ssim import fused_ms_ssim
@@ -15,6 +15,7 @@ __all__ = [
     "PhotometricTerms",
     "SsimTerms",
     "build_info",
+    "conventions",
     "fused_ms_ssim",
     "fused_ssim",
     "image_metrics",

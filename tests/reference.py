@@ -14,6 +14,8 @@ RADIUS = 5
 REAL = np.longdouble
 # Size and sigma of a window; sigma None is uniform.
 WINDOW = (2 * RADIUS + 1, 1.5)
+# The exponents of Wang et al. 2003, from the finest scale on.
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def window(size=WINDOW[0], sigma=WINDOW[1]):
@@ -175,3 +177,37 @@ def error_gradient(x, y, l1, l2, crop=(False, False), data_range=1.0, of=WINDOW)
     of_l1 = np.sign(difference) / REAL(data_range)
     of_l2 = 2 * difference / REAL(data_range) ** 2
     return REAL(l1) * of_l1 + REAL(l2) * of_l2
+
+
+def _halved(a, odd_sides):
+    for axis in (-2, -1):
+        if a.shape[axis] % 2:
+            a = np.moveaxis(a, axis, 0)
+            if odd_sides == "drop":
+                a = a[:-1]
+            elif odd_sides == "zero":
+                a = np.concatenate([0 * a[:1], a])
+            else:
+                a = np.concatenate([a, a[-1:]])
+            a = np.moveaxis(a, 0, axis)
+        a = (np.take(a, range(0, a.shape[axis], 2), axis)
+             + np.take(a, range(1, a.shape[axis], 2), axis)) / 2  # fmt: skip
+    return a
+
+
+def ms_ssim(
+    x, y, weights=SCALES, odd_sides="symmetric", channel_mean="last", padding="valid"
+):
+    """MS-SSIM of every image of [..., C, H, W]."""
+    x, y = (np.asarray(a, REAL) for a in (x, y))
+    factors = []
+    for i in range(len(weights)):
+        scale = Similarity(x, y, (padding == "same",) * 2)
+        last = i == len(weights) - 1
+        values = scale.map if last else scale.a2 / scale.b2
+        factors.append(np.maximum(values.mean((-2, -1)), 0))
+        x, y = _halved(x, odd_sides), _halved(y, odd_sides)
+    if channel_mean == "first":
+        factors = [f.mean(-1, keepdims=True) for f in factors]
+    of_planes = np.prod([f**w for f, w in zip(factors, weights, strict=True)], axis=0)
+    return of_planes.mean(-1)

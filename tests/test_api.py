@@ -151,8 +151,8 @@ Z = np.zeros((3, 16, 16), np.float32)
         (TypeError, "1j", lambda: fused_ssim(Z, Z, data_range=1j)),
         (
             TypeError,
-            "data_range is static",
-            lambda: jax.jit(lambda r: fused_ssim(Z, Z, data_range=r))(1.0),
+            "k1 is static",
+            lambda: jax.jit(lambda k: fused_ssim(Z, Z, k1=k))(0.01),
         ),
         (ValueError, r"2 dimensions: \(16, 16\)", lambda: fused_ssim(Z[0], Z[0])),
         (

@@ -27,6 +27,7 @@ OPS = [
     "loss_and_grad_uint8",
     "weighted_loss_and_grad",
     "ms_ssim_and_grad",
+    "window_7_and_grad",
     "map",
     "map_and_vjp",
 ]

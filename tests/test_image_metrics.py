@@ -233,8 +233,8 @@ Z = np.zeros((3, 16, 16), np.float32)
         (TypeError, "reduction", lambda: image_metrics(Z, Z, reduction="mean")),
         (
             TypeError,
-            "data_range is static",
-            lambda: jax.jit(lambda r: image_metrics(Z, Z, data_range=r))(1.0),
+            "k1 is static",
+            lambda: jax.jit(lambda k: image_metrics(Z, Z, k1=k))(0.01),
         ),
     ],
 )
