@@ -43,6 +43,7 @@ __all__ = [
     "TORCHMETRICS",
     "WANG",
     "Convention",
+    "ConventionWithRange",
     "MultiScaleConvention",
     "crop_border",
     "downsampled",
@@ -57,6 +58,11 @@ class Convention(TypedDict, total=False):
     window_size: int
     sigma: Number | None
     sample_covariance: bool
+
+
+class ConventionWithRange(Convention):
+    """The same with the data range that a library has built in."""
+
     data_range: float
 
 
@@ -84,7 +90,7 @@ PIQ: Convention = {**_INSIDE}
 MONAI: Convention = {**_INSIDE}
 # Of images within [0, 255], behind `crop_border`, and `luma` where it is told to test
 # the Y channel.
-BASICSR: Convention = {**_INSIDE, "data_range": 255.0}
+BASICSR: ConventionWithRange = {**_INSIDE, "data_range": 255.0}
 # structural_similarity(..., gaussian_weights=True, use_sample_covariance=False).
 SCIKIT_IMAGE_WANG: Convention = {**_INSIDE}
 SCIKIT_IMAGE: Convention = {
@@ -102,7 +108,7 @@ TORCHMETRICS: Convention = {"padding": "reflect"}
 # With window_size=11, as it has no default.
 KORNIA: Convention = {"padding": "reflect"}
 # Its constants are those of 8 bits, whatever the images.
-OPENCV: Convention = {"padding": "reflect", "data_range": 255.0}
+OPENCV: ConventionWithRange = {"padding": "reflect", "data_range": 255.0}
 # Of grey images: ssim() takes those with three channels for volumes.
 MATLAB: Convention = {"padding": "edge"}
 

@@ -41,7 +41,11 @@ SPECS = {
         padding=(True, False), crop=(True, True), channels_last=True, **FACTORS
     ),
     "another window": Spec(
-        window=Window(8, 2.0), padding=(True, False), crop=(True, True), **FACTORS
+        window=Window(8, 2.0),
+        padding=(True, False),
+        crop=(True, True),
+        channels_last=True,
+        **FACTORS,
     ),
 }
 

@@ -13,6 +13,7 @@ from jax_fused_ssim import (
     PhotometricTerms,
     SsimTerms,
     build_info,
+    conventions,
     fused_ms_ssim,
     fused_ssim,
     image_metrics,
@@ -30,6 +31,15 @@ def mixed_loss(rendered: Array, photograph: Array) -> tuple[Array, PhotometricTe
     return photometric_loss(
         rendered, photograph, ssim_weight=0.15, l2_weight=0.1, return_terms=True
     )
+
+
+def by_name(restored: Array, target: Array) -> Array:
+    ranges = target.max((-3, -2, -1))
+    of_slices = fused_ssim(restored, target, data_range=ranges, **conventions.FASTMRI)
+    luma = conventions.luma(conventions.crop_border(restored, 4))
+    of_scales = fused_ms_ssim(luma, luma, **conventions.MS_PYTORCH_MSSSIM)
+    wide = fused_ssim(restored, target, window_size=33, sigma=None)
+    return of_slices + of_scales + wide
 
 
 def of_scales(restored: Array, target: Array) -> Array:
