@@ -23,6 +23,8 @@ Padding = Literal["same", "valid", "reflect", "symmetric", "edge"]
 BORDERS = ("reflect", "symmetric", "edge")
 DataFormat = Literal["NCHW", "NHWC"]
 Reduction = Literal["mean", "per_image", "per_channel", "none"]
+# Of a loss, which has no map.
+LossReduction = Literal["mean", "per_image", "per_channel"]
 ErrorRegion = Literal["image", "map"]
 Implementation = Literal["fused", "xla"] | None
 # One number; an array of NumPy or JAX has no dimensions.
@@ -117,13 +119,16 @@ def check_choice(name: str, value: Any, accepted: Sequence[str | None]) -> None:
         raise ValueError(f"{name} must be one of {options}; got {value!r}")
 
 
-def check_reduces_images(result: str, reduction: str) -> None:
-    """Raises a ValueError for a reduction that leaves more than a number of an image,
-    where the result, so called in the error, has no more."""
-    if reduction in ("none", "per_channel"):
+def check_reduces_images(
+    result: str, reduction: str, accepted: Sequence[str] = ("mean", "per_image")
+) -> None:
+    """Raises a ValueError for a reduction of `fused_ssim` that leaves more of an image
+    than the result, so called in the error, has."""
+    if reduction in _ACCEPTED["reduction"] and reduction not in accepted:
+        options = ", ".join(f'"{a}"' for a in accepted)
         raise ValueError(
-            f'reduction must be one of "mean", "per_image"; {result} has neither a map '
-            "nor a value of a channel. Take fused_ssim for those of the SSIM."
+            f"reduction must be one of {options}; {result} has no more of an image. "
+            "Take fused_ssim for that of the SSIM."
         )
 
 

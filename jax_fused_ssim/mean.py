@@ -48,7 +48,7 @@ class Mean(NamedTuple):
     Attributes:
       spec: of the whole image; `scale` and `error_scale` are replaced.
       reduction: "mean" is one mean for all, "per_image" one for every leading index,
-        "per_channel" one for every plane; not with errors of interleaved channels.
+        "per_channel" one for every plane.
       cut: the axes that are cut over devices.
       mesh_axes: the mesh axes that the mean covers.
       errors: whether errors are counted, and their means wanted.
@@ -63,9 +63,12 @@ class Mean(NamedTuple):
     def counts_alike(self, shape: Sequence[Any]) -> bool:
         """Whether one kernel can count errors and SSIM of images of this shape.
 
-        Parts of a block make each pixel of the map once; and the factor that a kernel's
-        scales cannot hold is one for both.
+        Parts of a block make each pixel of the map once; the factor that a kernel's
+        scales cannot hold is one for both; and errors of interleaved channels are
+        counted together.
         """
+        if self.is_by_interleaved_channel:
+            return False
         where_cut = [c.axis for c in self.cut]
         return all(
             padded
@@ -75,6 +78,11 @@ class Mean(NamedTuple):
                 self.spec.spatial_axes, self.spec.padding, self.spec.crop, strict=True
             )
         )
+
+    @property
+    def is_by_interleaved_channel(self) -> bool:
+        """Whether interleaved channels have means of their own."""
+        return self.reduction == "per_channel" and self.spec.channels_last
 
     def scaled_spec(self, interior: Array) -> tuple[Spec, Array | None]:
         """Spec of the parts, whose scales are 1 / pixels under the mean, and the factor
@@ -209,12 +217,17 @@ def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
       A scalar, or the leading shape, and per channel behind it that of the channels:
       float32, float64 for float64 images.
     """
-    if mean.reduction == "per_channel" and mean.spec.channels_last:
+    return 1 - dissimilarity_mean(xs, ys, mean)
+
+
+def dissimilarity_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
+    """1 - `ssim_mean`, whose arguments it has."""
+    if mean.is_by_interleaved_channel:
         # The op that knows integers counts interleaved channels together.
         pairs = [as_floats(*pair, mean.spec) for pair in zip(xs, ys, strict=True)]
         xs, ys = zip(*pairs, strict=True)
     loss, _ = loss_mean(xs, ys, mean)
-    return 1 - loss
+    return loss
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))

@@ -1,7 +1,7 @@
 """SSIM, PSNR, MAE and MSE of a batch, for evaluation."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.export
@@ -15,6 +15,7 @@ from jax_fused_ssim.arguments import (
     Implementation,
     Number,
     Padding,
+    check_choice,
     checked_spec,
 )
 from jax_fused_ssim.constant import no_tangent
@@ -60,6 +61,7 @@ def image_metrics(
     error_region: ErrorRegion = "image",
     weights: ArrayLike | None = None,
     weighting: Weighting = "map",
+    reduction: Literal["per_image", "per_channel"] = "per_image",
     data_format: DataFormat = "NCHW",
     data_range: DataRange = 1.0,
     k1: Number = 0.01,
@@ -81,6 +83,7 @@ def image_metrics(
       error_region: as in `photometric_loss`.
       weights: as in `photometric_loss`; for an image without weight PSNR is infinite.
       weighting: as in `fused_ssim`.
+      reduction: "per_image" over C, H and W, or "per_channel" over H and W.
       data_format: as in `fused_ssim`.
       data_range: as in `fused_ssim`.
       k1: as in `fused_ssim`.
@@ -91,17 +94,19 @@ def image_metrics(
       implementation: as in `fused_ssim`.
 
     Returns:
-      Four of Float[Array, "*batch"], in float32 (float64 for float64 images).
+      Four of Float[Array, "*batch"], or "*batch C" for "per_channel", in float32
+      (float64 for float64 images).
 
     Raises:
       TypeError: as `fused_ssim`; differentiating: train with `photometric_loss`.
-      ValueError: as `fused_ssim`; an unknown error_region.
+      ValueError: as `fused_ssim`; an unknown error_region or reduction.
       NotImplementedError: as `fused_ssim`.
 
     Warns:
       UserWarning: as `fused_ssim`.
     """
     one_range, ranges = split_range(data_range)
+    check_choice("reduction", reduction, ("per_image", "per_channel"))
     spec = checked_spec(
         padding,
         error_region=error_region,
@@ -117,7 +122,7 @@ def image_metrics(
     x, y, weights, spec = checked_operands(
         (img1, img2), weights, weighting, padding, spec, ranges=ranges
     )
-    mean = Mean(spec, "per_image", errors=True)
+    mean = Mean(spec, reduction, errors=True)
     return _metrics(x, y, weights, mean, weighting)
 
 
@@ -136,7 +141,7 @@ def _metrics_jvp(
 ) -> tuple[ImageMetrics, ImageMetrics]:
     metrics = _metrics(*primals, mean, weighting)
     given = [t for t in jax.tree.leaves(tangents) if t.dtype != jax.dtypes.float0]
-    of_images = sum(jnp.sum(t, (-3, -2, -1)) for t in given)
+    of_images = sum(jnp.sum(t, mean.axes(t.ndim)) for t in given)
     tangent = jnp.zeros_like(metrics.ssim) + of_images.astype(metrics.ssim.dtype)
     tangent = no_tangent(tangent, _NO_DERIVATIVE)
     return metrics, ImageMetrics(*[tangent] * len(metrics))

@@ -1,7 +1,7 @@
 """The loss of Gaussian splatting, NeRF and restoration: errors and SSIM in one pass."""
 
 import functools
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack, overload
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack, get_args, overload
 
 import jax
 import jax.export
@@ -13,6 +13,7 @@ from jax_fused_ssim.arguments import (
     DataFormat,
     ErrorRegion,
     Implementation,
+    LossReduction,
     Number,
     Padding,
     check_reduces_images,
@@ -21,7 +22,7 @@ from jax_fused_ssim.arguments import (
 )
 from jax_fused_ssim.constant import constant
 from jax_fused_ssim.errors import error_means
-from jax_fused_ssim.mean import Mean, Means, loss_mean
+from jax_fused_ssim.mean import Mean, Means, dissimilarity_mean, loss_mean
 from jax_fused_ssim.operands import checked_operands
 from jax_fused_ssim.ranges import DataRange, split_range
 from jax_fused_ssim.spec import Spec
@@ -59,7 +60,7 @@ class LossKeywords(TypedDict, total=False):
     l1_weight: Number | None
     l2_weight: Number
     error_region: ErrorRegion
-    reduction: Literal["mean", "per_image"]
+    reduction: LossReduction
     weights: ArrayLike | None
     weighting: Weighting
     padding: Padding
@@ -101,7 +102,7 @@ def photometric_loss(
     l1_weight: Number | None = None,
     l2_weight: Number = 0.0,
     error_region: ErrorRegion = "image",
-    reduction: Literal["mean", "per_image"] = "mean",
+    reduction: LossReduction = "mean",
     return_terms: bool = False,
     weights: ArrayLike | None = None,
     weighting: Weighting = "map",
@@ -136,7 +137,8 @@ def photometric_loss(
       l2_weight: of the mean squared error.
       error_region: with padding "valid", the pixels whose errors are counted: "image"
         all of them, "map" those that the SSIM map has.
-      reduction: "mean" over everything, or "per_image" over C, H and W.
+      reduction: "mean" over everything, "per_image" over C, H and W, or "per_channel"
+        over H and W; of channels last the errors are then counted in plain JAX.
       return_terms: whether to return the terms too, for
         `jax.value_and_grad(..., has_aux=True)`.
       weights: as in `fused_ssim`. Every mean is then sum(w v) / sum(w) over the pixels
@@ -154,8 +156,9 @@ def photometric_loss(
       implementation: as in `fused_ssim`.
 
     Returns:
-      Float[Array, ""], or Float[Array, "*batch"] for "per_image", in float32 (float64
-      for float64 images); with return_terms a pair of that and the terms, each of the
+      Float[Array, ""], Float[Array, "*batch"] for "per_image", or
+      Float[Array, "*batch C"] for "per_channel", in float32 (float64 for float64
+      images); with return_terms a pair of that and the terms, each of the
       same shape and dtype. NaN where an image has a NaN or an infinity that counts.
       Sums of errors are exact before their last rounding up to 2^19 squared data ranges
       in some thousand pixels, and infinite beyond.
@@ -213,11 +216,11 @@ def loss_spec(
     l2_weight: Number = 0.0,
     *,
     padding: Padding = "same",
-    reduction: Literal["mean", "per_image"] = "mean",
+    reduction: LossReduction = "mean",
     **keywords: Any,
 ) -> Spec:
     """The static parameters, checked: arguments and errors of `photometric_loss`."""
-    check_reduces_images("a loss", reduction)
+    check_reduces_images("a loss", reduction, get_args(LossReduction))
     ssim = checked_weight("ssim_weight", ssim_weight)
     l1 = 1 - ssim if l1_weight is None else checked_weight("l1_weight", l1_weight)
     l2 = checked_weight("l2_weight", l2_weight)
@@ -245,7 +248,7 @@ def loss_of_block(
     if mean.counts_alike(x.shape):
         return loss_mean(xs, ys, mean)
     of_ssim = mean._replace(errors=False, spec=mean.spec.plain())
-    dissimilarity, _ = loss_mean(xs, ys, of_ssim)
+    dissimilarity = dissimilarity_mean(xs, ys, of_ssim)
     means = Means(*error_means(x, y, mean), dissimilarity)
     return xla.loss_of_terms(means, mean.spec), means
 

@@ -252,7 +252,7 @@ Z = np.zeros((2, 3, 176, 176), np.float32)
             {"scale_weights": "ab"},
         ),
         (TypeError, "a sequence of numbers", {"scale_weights": 1.0}),
-        (ValueError, "neither a map", {"reduction": "none"}),
+        (ValueError, "MS-SSIM has no more", {"reduction": "none"}),
         (ValueError, "6 scales.*176 x 176.*5 fit", {"scale_weights": [1] * 6}),
         (
             ValueError,

@@ -221,7 +221,7 @@ def test_a_traced_weight(use, name):
         ),
         (
             ValueError,
-            'reduction.*"per_image".*neither a map.*fused_ssim',
+            'reduction.*"per_channel"; a loss has no more.*fused_ssim',
             lambda: photometric_loss(Z, Z, reduction="none"),
         ),
         (

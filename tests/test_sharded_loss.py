@@ -47,7 +47,7 @@ def test_identical_images_have_no_loss_and_no_gradient(results):
         ("keyword", "photometric_loss() got an unexpected keyword argument 'window'"),
         ("whole weights", "got (44, 48)"),
         ("small", "blocks of at least 11 pixels along it; got 10"),
-        ("reduction", "a loss has neither a map"),
+        ("reduction", "a loss has no more of an image"),
         ("twice", "different mesh axes"),
     ],
 )
