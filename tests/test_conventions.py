@@ -164,10 +164,21 @@ def test_luma(full_range, data_format):
     np.testing.assert_allclose([black.max(), white.max()], expected, atol=1e-6)
 
 
+def test_luma_of_bytes_and_halves():
+    """Computed in float32, and rounded once."""
+    as_bytes = np.round(255 * images.photograph("astronaut")[:, :30, :41])
+    exact = conventions.luma(as_bytes.astype(np.float32), data_range=255)
+    found = conventions.luma(as_bytes.astype(np.uint8), data_range=255)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+    half = conventions.luma(jnp.asarray(as_bytes, "bfloat16"), data_range=255)
+    np.testing.assert_array_equal(half, exact.astype("bfloat16"))
+
+
 def test_crop_border():
     x = images.noise((2, 3, 20, 23))
     np.testing.assert_array_equal(conventions.crop_border(x, 0), jnp.asarray(x))
-    cut = conventions.crop_border(x, 4)
+    cut = conventions.crop_border(x, np.int64(4))
     np.testing.assert_array_equal(cut, jnp.asarray(x[..., 4:-4, 4:-4]))
     last = conventions.crop_border(np.moveaxis(x, 1, -1), 4, data_format="NHWC")
     np.testing.assert_array_equal(np.moveaxis(last, -1, 1), cut)
@@ -177,23 +188,29 @@ def test_crop_border():
 
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize(
-    ("sides", "factor", "factor_centred"),
+    ("sides", "given", "factor", "factor_centred"),
     [
-        ((300, 383), 1, 1),
-        ((384, 391), 2, 2),
-        ((641, 640), 2, 3),
-        ((769, 777), 3, 3),
-        ((900, 1025), 4, 4),
+        ((300, 383), None, 1, 1),
+        ((384, 391), None, 2, 2),
+        ((641, 640), None, 2, 3),
+        ((769, 777), None, 3, 3),
+        ((900, 1025), None, 4, 4),
+        ((16, 21), 1, 1, 1),
+        ((16, 21), 5, 5, 5),
+        ((16, 21), 16, 16, 16),
     ],
 )
-def test_downsampled(sides, factor, factor_centred, data_format):
+def test_downsampled(sides, given, factor, factor_centred, data_format):
     x = images.noise((2, *sides))
     last = data_format == "NHWC"
-    given = np.moveaxis(x, 0, -1) if last else x
-    down = functools.partial(conventions.downsampled, data_format=data_format)
+    down = functools.partial(
+        conventions.downsampled, data_format=data_format, factor=given
+    )
     with jax.enable_x64(True):
         blocks, centred = (
-            reference.planes(np.asarray(down(given, centred=c)), last)
+            reference.planes(
+                np.asarray(down(reference.unplanes(x, last), centred=c)), last
+            )
             for c in (False, True)
         )
     h, w = (n // factor for n in sides)
@@ -207,6 +224,18 @@ def test_downsampled(sides, factor, factor_centred, data_format):
     np.testing.assert_allclose(centred, np.stack(filtered)[:, ::f, ::f], rtol=1e-12)
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_downsampled_bytes_and_halves(centred):
+    as_bytes = np.round(255 * images.photograph("astronaut")[:, :30, :41])
+    options = {"factor": 3, "centred": centred}
+    exact = conventions.downsampled(as_bytes.astype(np.float32), **options)
+    found = conventions.downsampled(as_bytes.astype(np.uint8), **options)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(255 * found, exact, rtol=1e-6)
+    half = conventions.downsampled(jnp.asarray(as_bytes, "float16"), **options)
+    np.testing.assert_array_equal(half, exact.astype("float16"))
+
+
 def test_preparation_is_differentiable_and_maps():
     x = images.noise((2, 3, 400, 390)).astype(np.float32)
 
@@ -215,28 +244,53 @@ def test_preparation_is_differentiable_and_maps():
         return conventions.downsampled(conventions.luma(x))
 
     np.testing.assert_allclose(jax.vmap(prepared)(x), prepared(x), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(prepared)(x), prepared(x), rtol=1e-6)
     grad = jax.grad(lambda x: prepared(x).sum())(x)
     inner = grad[:, :, 3:-3, 3:-3]
     np.testing.assert_allclose(inner[:, 1], 0.587 * 219 / 255 / 4, rtol=1e-5)
     assert np.count_nonzero(grad) == inner.size
 
 
+X = images.noise((3, 8, 9))
+
+
 @pytest.mark.parametrize(
-    ("call", "error", "message"),
+    ("error", "message", "call"),
     [
-        (lambda x: conventions.luma(x[:2]), ValueError, r"three channels; got \(2, 8"),
-        (lambda x: conventions.luma(x[0]), ValueError, "three channels"),
+        (ValueError, r"three channels; got .*\(2, 8", lambda: conventions.luma(X[:2])),
         (
-            lambda x: conventions.luma(np.uint8(x)),
-            TypeError,
-            "floating point; got uint8",
+            ValueError,
+            'channels.*"NHWC"',
+            lambda: conventions.luma(np.moveaxis(X, 0, -1)),
         ),
-        (lambda x: conventions.luma(x, data_format="HWC"), ValueError, "data_format"),
-        (lambda x: conventions.crop_border(x, -1), ValueError, "no border of -1"),
-        (lambda x: conventions.crop_border(x, 4), ValueError, "no border of 4 pixels"),
-        (lambda x: conventions.downsampled(np.uint8(x)), TypeError, "got uint8"),
+        (ValueError, r"must be \[..., C, H, W\]", lambda: conventions.luma(X[0])),
+        (TypeError, "got int32", lambda: conventions.luma(np.int32(X))),
+        (ValueError, "data_format", lambda: conventions.luma(X, data_format="HWC")),
+        (ValueError, "data_range must be", lambda: conventions.luma(X, data_range=0)),
+        (ValueError, "border.*got -1", lambda: conventions.crop_border(X, -1)),
+        (ValueError, "leave a pixel; got 4", lambda: conventions.crop_border(X, 4)),
+        (TypeError, "border.*an int; got 1.5", lambda: conventions.crop_border(X, 1.5)),
+        (
+            TypeError,
+            "border is static",
+            lambda: jax.jit(conventions.crop_border)(X, 1),
+        ),
+        (
+            ValueError,
+            r"\[..., H, W, C\]",
+            lambda: conventions.crop_border(X[0], 1, data_format="NHWC"),
+        ),
+        (TypeError, "got bool", lambda: conventions.downsampled(X > 0)),
+        (
+            ValueError,
+            r"\[1, 8\]; got 9",
+            lambda: conventions.downsampled(X, factor=9),
+        ),
+        (ValueError, "got 0", lambda: conventions.downsampled(X, factor=0)),
+        (TypeError, "factor", lambda: conventions.downsampled(X, factor=2.0)),
+        (ValueError, r"must be \[..., C", lambda: conventions.downsampled(X[0])),
     ],
 )
-def test_errors(call, error, message):
+def test_errors(error, message, call):
     with pytest.raises(error, match=message):
-        call(images.noise((3, 8, 9)))
+        call()
