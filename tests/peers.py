@@ -1,103 +1,96 @@
-"""Other libraries, and formulas of such as cannot be installed, as docs/conventions.md
-has them: every row of its tables as two functions of a pair of images.
+"""Other implementations: what the calls in docs/conventions.md name, on NumPy arrays.
 
-Images are float64 arrays [C, H, W] in [0, 1]; a value is that of the pair. A library is
-imported by the function that needs it.
+A library is imported by the function that needs it.
 """
 
 import dataclasses
+import functools
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 
-import jax.numpy as jnp
+import formulas
 import numpy as np
-import reference
 
-from jax_fused_ssim import conventions, fused_ms_ssim, fused_ssim
+# Keras reads it where it is first imported.
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A row of a table.
+class Peer:
+    """An implementation.
 
     Attributes:
-      theirs: (x, y) to a number.
-      ours: the same, with the keywords of the convention.
-      library: the distribution, None for a formula.
-      exact: whether the arguments reproduce it, but for rounding.
-      channels: of the images that it takes.
+      names: what its calls name; imports it.
+      version: its version, or None where it is not installed; without it, a formula.
+      large: whether it is too large to be installed for tests, which have its values.
+      batch: whether its images have a batch dimension.
+      bytes: whether they are uint8.
+      channels: of the images to compare on.
     """
 
-    theirs: Callable
-    ours: Callable
-    library: str | None = None
-    exact: bool = True
+    names: Callable[[], dict]
+    version: Callable[[], str | None] | None = None
+    large: bool = False
+    batch: bool = False
+    bytes: bool = False
     channels: tuple[int, ...] = (1, 3)
 
 
-def _ours(x, y, **convention):
-    return fused_ssim(x, y, **convention)
+def by_torch(function):
+    """A PyTorch function on NumPy arrays."""
+
+    def call(*arrays, **options):
+        import torch
+
+        tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
+        return function(*tensors, **options).numpy()
+
+    return call
 
 
-def _ours_ms(x, y, **convention):
-    return fused_ms_ssim(x, y, **convention)
-
-
-def _batch(a, dtype=None):
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(a[None])).to(dtype or torch.float64)
-
-
-def _last(a):
-    return np.ascontiguousarray(np.moveaxis(a, 0, -1))
-
-
-def scikit_image(x, y, **options):
+def _scikit_image():
     from skimage.metrics import structural_similarity
 
-    return structural_similarity(x, y, channel_axis=0, data_range=1.0, **options)
+    return {"structural_similarity": structural_similarity}
 
 
-def pytorch_msssim(x, y):
+def _pytorch_msssim():
     import pytorch_msssim
 
-    return pytorch_msssim.ssim(_batch(x), _batch(y), data_range=1.0).item()
+    return {
+        "ssim": by_torch(pytorch_msssim.ssim),
+        "ms_ssim": by_torch(pytorch_msssim.ms_ssim),
+    }
 
 
-def ms_pytorch_msssim(x, y):
-    import pytorch_msssim
+def _torchmetrics():
+    from torchmetrics.functional import image
 
-    return pytorch_msssim.ms_ssim(_batch(x), _batch(y), data_range=1.0).item()
-
-
-def torchmetrics(x, y):
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    of_pair = structural_similarity_index_measure(_batch(x), _batch(y), data_range=1.0)
-    return of_pair.item()
-
-
-def ms_torchmetrics(x, y):
-    from torchmetrics.functional.image import (
-        multiscale_structural_similarity_index_measure as ms_ssim,
+    names = (
+        "structural_similarity_index_measure",
+        "multiscale_structural_similarity_index_measure",
     )
+    return {name: by_torch(getattr(image, name)) for name in names}
 
-    return ms_ssim(_batch(x), _batch(y), data_range=1.0).item()
 
-
-def dm_pix(x, y):
+def _dm_pix():
     import dm_pix
 
-    return float(dm_pix.ssim(_last(x), _last(y)))
+    return {"ssim": dm_pix.ssim}
 
 
-def kornia(x, y):
-    from kornia.metrics import ssim
+def _kornia():
+    from kornia import metrics
 
-    return ssim(_batch(x), _batch(y), window_size=11).mean().item()
+    return {"ssim": by_torch(metrics.ssim)}
 
 
 class _StandIn(types.ModuleType):
@@ -130,196 +123,118 @@ def _with_piq():
     return piq
 
 
-def piq(x, y, **options):
-    return _with_piq().ssim(_batch(x), _batch(y), data_range=1.0, **options).item()
+def _piq():
+    module = _with_piq()
+    return {
+        "ssim": by_torch(module.ssim),
+        "multi_scale_ssim": by_torch(module.multi_scale_ssim),
+    }
 
 
-def ms_piq(x, y):
-    return _with_piq().multi_scale_ssim(_batch(x), _batch(y), data_range=1.0).item()
+def _opencv():
+    from cv2 import quality
+
+    return {"quality": quality}
 
 
-def opencv(x, y):
-    import cv2
+def _sewar():
+    from sewar import full_ref
 
-    images = (_last(255 * a).astype(np.float32) for a in (x, y))
-    of_channels, _ = cv2.quality.QualitySSIM_compute(*images)
-    return float(np.mean(of_channels[: len(x)]))
+    return {"ssim": full_ref.ssim, "msssim": full_ref.msssim}
 
 
-def sewar(x, y):
-    from sewar.full_ref import ssim
+def _monai():
+    from monai.metrics import regression
 
-    value, _ = ssim(_last(x), _last(y), MAX=1.0)
-    return float(value)
-
-
-def ms_sewar(x, y):
-    from sewar.full_ref import msssim
-
-    return float(np.real(msssim(_last(x), _last(y), MAX=1.0)))
-
-
-def monai(x, y):
-    from monai.metrics.regression import SSIMMetric
-
-    return SSIMMetric(spatial_dims=2)(_batch(x), _batch(y)).item()
+    names = ("SSIMMetric", "MultiScaleSSIMMetric")
+    return {
+        name: functools.partial(
+            lambda metric, **options: by_torch(metric(**options)),
+            getattr(regression, name),
+        )
+        for name in names
+    }
 
 
-def ms_monai(x, y):
-    from monai.metrics.regression import MultiScaleSSIMMetric
-
-    return MultiScaleSSIMMetric(spatial_dims=2)(_batch(x), _batch(y)).item()
-
-
-def keras(x, y):
+def _keras():
     from keras import ops
 
-    images = (_last(a).astype(np.float32) for a in (x, y))
-    return float(ops.image.ssim(*images, max_val=1.0, data_format="channels_last"))
+    return {"ops": ops}
 
 
-def ssim_index(x, y, data_range=1.0):
-    """Of Wang's first program: whole windows alone."""
-    return float(reference.ssim_map(x, y, (False, False), data_range).mean())
+def _tensorflow():
+    import tensorflow
+
+    return {"tf": tensorflow}
 
 
-def matlab(x, y):
-    """The border repeats the outermost pixel."""
-    x, y = (np.pad(a, ((0, 0), (5, 5), (5, 5)), "edge") for a in (x, y))
-    return ssim_index(x, y)
+def _ffmpeg_version():
+    if shutil.which("ffmpeg") is None:
+        return None
+    said = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True)
+    return re.search(r"version n?(\d+(\.\d+)*)", said.stdout)[1]
 
 
-def fastmri(x, y):
-    """Each slice, here a channel, has the range of the volume."""
-    options = {"data_range": y.max(), "of": (7, None), "sample": True}
-    return float(reference.ssim_map(x, y, (False, False), **options).mean())
-
-
-def _studio_luma(a):
-    """In [0, 255], after MATLAB's rgb2ycbcr."""
-    weights = np.array([65.481, 128.553, 24.966])
-    return np.tensordot(weights, a, 1)[None] + 16
-
-
-def basicsr(x, y, border=4):
-    cropped = (a[:, border:-border, border:-border] for a in (x, y))
-    return ssim_index(*(_studio_luma(a) for a in cropped), data_range=255.0)
-
-
-def _ours_basicsr(x, y, border=4, **convention):
-    of_luma = (
-        conventions.crop_border(
-            conventions.luma(255 * jnp.asarray(a), data_range=255.0), border
+def _ffmpeg_ssim(x, y):
+    """As its filter prints it, of [C, H, W] bytes."""
+    channels, height, width = x.shape
+    planes = {1: "gray", 3: "gbrp"}[channels]
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = []
+        for name, image in {"x": x, "y": y}.items():
+            path = Path(folder, name)
+            path.write_bytes(image.tobytes())
+            form = ["-f", "rawvideo", "-pix_fmt", planes, "-s", f"{width}x{height}"]
+            inputs += [*form, "-i", str(path)]
+        done = subprocess.run(
+            ["ffmpeg", *inputs, "-lavfi", "ssim", "-f", "null", "-"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        for a in (x, y)
-    )
-    return fused_ssim(*of_luma, **convention)
+    return float(re.search(r"All:([\d.]+)", done.stderr)[1])
 
 
-def wang_newer(x, y):
-    """Of ssim.m: every f-th pixel of the images under a square of f x f."""
-    from scipy.ndimage import uniform_filter
+def _library(names, distribution, **options):
+    """A Python library, by the name that it is installed by."""
 
-    factor = max(1, int(np.floor(min(x.shape[1:]) / 256 + 0.5)))
-    # A square of an even side is centred on the pixel before its middle, as there.
-    origin = -((factor + 1) % 2)
-    x, y = (
-        np.stack([uniform_filter(c, factor, mode="reflect", origin=origin) for c in a])
-        for a in (x, y)
-    )
-    return ssim_index(*(a[:, ::factor, ::factor] for a in (x, y)))
+    def version():
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    return Peer(names, version, **options)
 
 
-def _ours_downsampled(x, y, centred=False, **convention):
-    x, y = (conventions.downsampled(a, centred=centred) for a in (x, y))
-    return fused_ssim(x, y, **convention)
+def _formula(channels=(1, 3), **names):
+    return Peer(lambda: names, channels=channels)
 
 
-def ffmpeg(x, y):
-    """Of its filter: the sums of windows of 8 x 8 in steps of 4, with its constants.
-    Squares of sums are 64^2 times those of means, and its C1 but 64 times."""
-    c1, c2 = int(0.01**2 * 255**2 * 64 + 0.5), int(0.03**2 * 255**2 * 64 * 63 + 0.5)
-    x, y = (np.round(255 * a) for a in (x, y))
-    of_channels = []
-    for a, b in zip(x, y, strict=True):
-        windows = [
-            np.lib.stride_tricks.sliding_window_view(v, (8, 8))[::4, ::4]
-            for v in (a, b, a * a + b * b, a * b)
-        ]
-        s1, s2, ss, s12 = (w.sum((-2, -1)) for w in windows)
-        variances = ss * 64 - s1 * s1 - s2 * s2
-        covariance = s12 * 64 - s1 * s2
-        numerator = (2 * s1 * s2 + c1) * (2 * covariance + c2)
-        denominator = (s1 * s1 + s2 * s2 + c1) * (variances + c2)
-        of_channels.append((numerator / denominator).mean())
-    return float(np.mean(of_channels))
-
-
-def _of_scales(x, y, **options):
-    return float(reference.ms_ssim(x, y, **options))
-
-
-def _one(convention):
-    return partial(_ours, **convention)
-
-
-def _ms(convention):
-    return partial(_ours_ms, **convention)
-
-
-C = conventions
-GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-ONE_SCALE = {
-    "scikit-image": Row(scikit_image, _one(C.SCIKIT_IMAGE), "scikit-image"),
-    "scikit-image, Wang's settings": Row(
-        partial(scikit_image, **GAUSSIAN), _one(C.SCIKIT_IMAGE_WANG), "scikit-image"
+# By their names in the tables.
+PEERS = {
+    "scikit-image": _library(_scikit_image, "scikit-image"),
+    "pytorch-msssim": _library(_pytorch_msssim, "pytorch-msssim", batch=True),
+    "torchmetrics": _library(_torchmetrics, "torchmetrics", batch=True),
+    "dm_pix": _library(_dm_pix, "dm-pix"),
+    "kornia": _library(_kornia, "kornia", batch=True),
+    "piq": _library(_piq, "piq", batch=True),
+    "OpenCV": _library(_opencv, "opencv-contrib-python-headless"),
+    "sewar": _library(_sewar, "sewar"),
+    "MONAI": _library(_monai, "monai", batch=True),
+    "Keras": _library(_keras, "keras"),
+    "TensorFlow": _library(_tensorflow, "tensorflow-cpu", large=True),
+    "ffmpeg": Peer(
+        lambda: {"ssim": _ffmpeg_ssim}, _ffmpeg_version, large=True, bytes=True
     ),
-    "pytorch-msssim": Row(pytorch_msssim, _one(C.PYTORCH_MSSSIM), "pytorch-msssim"),
-    "torchmetrics": Row(torchmetrics, _one(C.TORCHMETRICS), "torchmetrics"),
-    "dm_pix": Row(dm_pix, _one(C.DM_PIX), "dm-pix"),
-    "kornia": Row(kornia, _one(C.KORNIA), "kornia"),
-    "piq": Row(piq, partial(_ours_downsampled, **C.PIQ), "piq"),
-    "piq, downsample=False": Row(partial(piq, downsample=False), _one(C.PIQ), "piq"),
-    "OpenCV": Row(
-        opencv,
-        lambda x, y: _ours(255 * x, 255 * y, **C.OPENCV),
-        "opencv-contrib-python-headless",
+    "fused-ssim": _formula(fused_ssim=formulas.fused_ssim),
+    "Wang's ssim_index.m": _formula(ssim_index=formulas.ssim_index),
+    "Wang's ssim.m": _formula(ssim=formulas.wang_ssim, channels=(1,)),
+    "Wang's msssim.m": _formula(msssim=formulas.msssim, channels=(1,)),
+    "MATLAB, grey": _formula(
+        ssim=formulas.matlab_ssim, multissim=formulas.multissim, channels=(1,)
     ),
-    "sewar": Row(sewar, _one(C.SEWAR), "sewar"),
-    "MONAI": Row(monai, _one(C.MONAI), "monai"),
-    "Keras": Row(keras, _one(C.KERAS), "keras"),
-    "TensorFlow": Row(ssim_index, _one(C.TENSORFLOW)),
-    "Wang's ssim_index.m": Row(ssim_index, _one(C.WANG)),
-    "Wang's ssim.m": Row(
-        wang_newer, partial(_ours_downsampled, centred=True, **C.WANG), channels=(1,)
-    ),
-    "MATLAB ssim, grey": Row(matlab, _one(C.MATLAB), channels=(1,)),
-    "BasicSR, luma": Row(basicsr, partial(_ours_basicsr, **C.BASICSR), channels=(3,)),
-    "fastMRI": Row(fastmri, lambda x, y: _ours(x, y, data_range=y.max(), **C.FASTMRI)),
-    "ffmpeg": Row(
-        ffmpeg,
-        partial(
-            _ours,
-            padding="valid",
-            window_size=8,
-            sigma=None,
-            sample_covariance=True,
-        ),
-        exact=False,
-    ),
-}
-SCALES = {
-    "TensorFlow": Row(_of_scales, _ms(C.MS_TENSORFLOW)),
-    "MATLAB multissim": Row(
-        partial(_of_scales, weights=(0.0545, 0.2442, 0.4026, 0.2442, 0.0545)),
-        _ms(C.MS_MATLAB),
-        channels=(1,),
-    ),
-    "pytorch-msssim": Row(
-        ms_pytorch_msssim, _ms(C.MS_PYTORCH_MSSSIM), "pytorch-msssim"
-    ),
-    "MONAI": Row(ms_monai, _ms(C.MS_MONAI), "monai"),
-    "torchmetrics": Row(ms_torchmetrics, _ms(C.MS_MONAI), "torchmetrics", exact=False),
-    "piq": Row(ms_piq, _ms(C.MS_TENSORFLOW), "piq", exact=False),
-    "sewar": Row(ms_sewar, _ms(C.MS_MONAI), "sewar", exact=False),
+    "MATLAB, RGB": _formula(ssim=formulas.matlab_ssim_of_volume, channels=(3,)),
+    "BasicSR": _formula(calculate_ssim=formulas.calculate_ssim, channels=(3,)),
+    "fastMRI": _formula(ssim=formulas.fastmri_ssim, SSIMLoss=formulas.SSIMLoss),
 }

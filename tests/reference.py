@@ -195,6 +195,12 @@ def _halved(a, odd_sides):
     return a
 
 
+def with_border(a, mode):
+    """[..., H, W] with as much of a border, of a mode of `numpy.pad`, as the default
+    window reaches beyond."""
+    return np.pad(a, [*[(0, 0)] * (a.ndim - 2), *[(RADIUS, RADIUS)] * 2], mode)
+
+
 def ms_ssim(
     x, y, weights=SCALES, odd_sides="symmetric", channel_mean="last", padding="valid"
 ):
@@ -202,7 +208,10 @@ def ms_ssim(
     x, y = (np.asarray(a, REAL) for a in (x, y))
     factors = []
     for i in range(len(weights)):
-        scale = Similarity(x, y, (padding == "same",) * 2)
+        pair = x, y
+        if padding not in ("same", "valid"):
+            pair = [with_border(a, padding) for a in pair]
+        scale = Similarity(*pair, (padding == "same",) * 2)
         last = i == len(weights) - 1
         values = scale.map if last else scale.a2 / scale.b2
         factors.append(np.maximum(values.mean((-2, -1)), 0))

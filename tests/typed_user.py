@@ -39,7 +39,9 @@ def by_name(restored: Array, target: Array) -> Array:
     luma = conventions.luma(conventions.crop_border(restored, 4))
     of_scales = fused_ms_ssim(luma, luma, **conventions.MS_PYTORCH_MSSSIM)
     wide = fused_ssim(restored, target, window_size=33, sigma=None)
-    return of_slices + of_scales + wide
+    uniform = fused_ssim(restored, target, sigma=None, **conventions.TORCHMETRICS)
+    of_bytes = photometric_loss(restored, target, data_range=255, **conventions.WANG)
+    return of_slices + of_scales + wide + uniform + of_bytes
 
 
 def of_scales(restored: Array, target: Array) -> Array:
