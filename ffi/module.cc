@@ -32,7 +32,10 @@ nb::dict registrations() {
   nb::dict result;
   result["cpu"] = capsules(cpu_targets());
 #ifdef JAX_FUSED_SSIM_HAS_CUDA
-  result["CUDA"] = capsules(cuda_targets());
+  nb::dict on_gpus = capsules(cuda_targets());
+  const Target halved = cuda_halved_target();
+  on_gpus[halved.name] = nb::capsule(reinterpret_cast<void*>(halved.handler));
+  result["CUDA"] = on_gpus;
 #endif
   return result;
 }
@@ -60,6 +63,7 @@ nb::tuple compute_capabilities() {
 nb::tuple target_names() {
   nb::list names;
   for (const Op& op : kOps) names.append(op.target);
+  names.append(kHalvedTarget);
   return nb::tuple(names);
 }
 

@@ -36,6 +36,9 @@ constexpr Op kOps[] = {
 };
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
+// Halves images for MS-SSIM, on NVIDIA GPUs alone.
+constexpr const char* kHalvedTarget = "jax_fused_ssim_halved";
+
 constexpr bool kernels_have_every_op() {
   for (const Op& op : kOps) {
     if ((op.has & kHasLoss) && (op.has & (kHasWeight | kHasMap))) return false;

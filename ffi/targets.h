@@ -19,6 +19,8 @@ using Targets = std::array<Target, kOpCount>;
 Targets cpu_targets();
 #ifdef JAX_FUSED_SSIM_HAS_CUDA
 Targets cuda_targets();
+// Of the one that is no op on a Call: ffi/halve.cc.
+Target cuda_halved_target();
 #endif
 
 }  // namespace jax_fused_ssim

@@ -31,7 +31,7 @@ def halved(a: Array, odd_sides: OddSides, spec: Spec) -> Array:
     """
     for axis in spec.spatial_axes:
         a = _even(a, axis, odd_sides)
-    return _mean_of_squares(a, spec)
+    return mean_of_squares(a, spec)
 
 
 def _even(a: Array, axis: int, odd_sides: OddSides) -> Array:
@@ -56,7 +56,8 @@ def _in_squares(a: Array, spec: Spec) -> Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _mean_of_squares(a: Array, spec: Spec) -> Array:
+def mean_of_squares(a: Array, spec: Spec) -> Array:
+    """`halved` of sides that are even."""
     # By slices, which XLA fuses into one loop over what is left, as it does no sum.
     squares = _in_squares(a, spec)
     y_axis = a.ndim - spec.spatial_ndim + 1
@@ -70,10 +71,12 @@ def _mean_of_squares(a: Array, spec: Spec) -> Array:
     return lax.optimization_barrier(mean)
 
 
-@_mean_of_squares.defjvp
+def tangent_of_mean(tangent: Array, spec: Spec) -> Array:
+    """Of `mean_of_squares`: by a sum, whose transpose is a broadcast."""
+    y_axis = tangent.ndim - spec.spatial_ndim + 1
+    return jnp.sum(_in_squares(tangent, spec), (y_axis, y_axis + 2)) * 0.25
+
+
+@mean_of_squares.defjvp
 def _mean_of_squares_jvp(spec: Spec, primals: Any, tangents: Any) -> Any:
-    (a,), (tangent,) = primals, tangents
-    # By a sum, whose transpose is a broadcast.
-    y_axis = a.ndim - spec.spatial_ndim + 1
-    total = jnp.sum(_in_squares(tangent, spec), (y_axis, y_axis + 2))
-    return _mean_of_squares(a, spec), total * 0.25
+    return mean_of_squares(*primals, spec), tangent_of_mean(*tangents, spec)

@@ -21,10 +21,11 @@ from jax_fused_ssim.arguments import (
     checked_weight,
 )
 from jax_fused_ssim.border import with_border
-from jax_fused_ssim.halving import OddSides, halved, halved_size
+from jax_fused_ssim.halving import OddSides, halved_size
 from jax_fused_ssim.integer import as_floats
 from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.placement import placed_alike
+from jax_fused_ssim.pyramid import smaller_scales
 from jax_fused_ssim.ranges import DataRange, in_ranges, split_range
 from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.terms import without
@@ -180,16 +181,19 @@ def _ms_ssim(
     x, y = as_floats(x, y, spec)
     wide = compute_dtype(x.dtype)
     of_structure = without(spec, "k1", wide)
+    # Halved pixels have more digits than half precision.
+    smaller = smaller_scales(
+        *(a.astype(wide) for a in (x, y)),
+        len(scales.weights) - 1,
+        scales.odd_sides,
+        spec,
+    )
     means = []
-    for i in range(len(scales.weights)):
-        last = i == len(scales.weights) - 1
-        of_scale = spec if last else of_structure
-        (wide_x, wide_y), _, of_scale = with_border((x, y), None, padding, of_scale)
+    for i, pair in enumerate([(x, y), *smaller]):
+        of_scale = spec if i == len(smaller) else of_structure
+        (wide_x, wide_y), _, of_scale = with_border(pair, None, padding, of_scale)
         mean = Mean(of_scale, "per_channel")
         means.append(ssim_mean((wide_x,), (wide_y,), mean))
-        if not last:
-            # Halved pixels have more digits than half precision.
-            x, y = (halved(a.astype(wide), scales.odd_sides, spec) for a in (x, y))
     if scales.channel_mean == "first":
         means = [jnp.mean(m, -1, keepdims=True) for m in means]
     of_planes = _product_of_powers(jnp.stack(means, -1), scales.weights)

@@ -199,7 +199,9 @@ def _batch(
     return results, [0] * len(results)
 
 
-def _eager(primitive: Primitive) -> Callable[..., list[Array]]:
+def _eager(
+    primitive: Primitive, static: Sequence[str] = _STATIC
+) -> Callable[..., list[Array]]:
     """What a primitive does outside jit: compiles itself."""
 
     def bind(*args: Array, **params: Any) -> list[Array]:
@@ -209,7 +211,7 @@ def _eager(primitive: Primitive) -> Callable[..., list[Array]]:
     # Under jax_debug_nans a compiled function that made a NaN is run again without jit,
     # which would come back here without end. JAX marks its own primitives in this way.
     bind._apply_primitive = True
-    compiled = jax.jit(bind, static_argnames=_STATIC)
+    compiled = jax.jit(bind, static_argnames=static)
 
     def impl(*args: Array, **params: Any) -> list[Array]:
         with jax.disable_jit(False):

@@ -1,0 +1,30 @@
+// Images of half, a quarter and so on of the size, by means of 2 x 2 pixels.
+
+#ifndef JAX_FUSED_SSIM_CUDA_HALVE_H_
+#define JAX_FUSED_SSIM_CUDA_HALVE_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace jax_fused_ssim::cuda {
+
+constexpr int kMostHalvings = 4;
+
+// Two batches of images of one size, [count, height, width, channels], whose sides can
+// be halved `halvings` times without a rest.
+struct Halving {
+  bool is_double;
+  int64_t height, width, channels;
+  int halvings;
+  int64_t count[2];
+  const void* from[2];
+  void* to[2][kMostHalvings];
+};
+
+// One launch; returns its error.
+cudaError_t halve(cudaStream_t stream, const Halving& halving);
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_HALVE_H_
