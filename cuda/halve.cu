@@ -1,6 +1,6 @@
-// The pyramid of two batches of images, read once.
+// The pyramid of two batches of planes, read once.
 //
-// A block takes a square of kSide pixels of one plane, a thread kOwn x kOwn of them:
+// A block takes a square of kSide pixels of a plane, a thread kOwn x kOwn of them:
 // two halvings happen in its registers, the others in shared memory. A mean is ((a + b)
 // + (c + d)) / 4, in this order, as in halving.py.
 
@@ -25,7 +25,7 @@ static_assert(kSide == kAcross << 2 && kSide % (1 << kMostHalvings) == 0, "");
 
 template <typename T>
 struct Job {
-  int64_t height, width, channels, tiles, tiles_y, tiles_x, count;
+  int64_t height, width, tiles, tiles_y, tiles_x, count;
   int halvings;
   const T* from[2];
   T* to[2][kMostHalvings];
@@ -36,14 +36,14 @@ __device__ __forceinline__ T mean(T a, T b, T c, T d) {
   return (plain_sum(plain_sum(a, b), plain_sum(c, d))) * T(0.25);
 }
 
-// kOwn pixels of a row, as far as it goes. Two halvings leave no rest, so that rows of
-// planar images are read by the vector.
+// kOwn pixels of a row, as far as it goes. What halves twice without a rest is read by
+// the vector.
 template <typename T>
 __device__ __forceinline__ void load_pixels(const Job<T>& job, const T* row, int64_t x,
                                             T (&own)[kOwn]) {
   constexpr int kVector = 16 / int(sizeof(T));
   static_assert(kOwn % kVector == 0, "");
-  if (job.channels == 1 && job.halvings > 1) {
+  if (job.halvings > 1) {
     if (x >= job.width) return;
 #pragma unroll
     for (int i = 0; i < kOwn; i += kVector) {
@@ -54,16 +54,16 @@ __device__ __forceinline__ void load_pixels(const Job<T>& job, const T* row, int
   }
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) {
-    if (x + i < job.width) own[i] = row[(x + i) * job.channels];
+    if (x + i < job.width) own[i] = row[x + i];
   }
 }
 
-// A pixel of the image halved `level` times, where there is one.
+// A pixel of a plane halved `level` times, where there is one.
 template <typename T>
-__device__ __forceinline__ void put(const Job<T>& job, T* image, int level, int64_t y,
-                                    int64_t x, int64_t channel, T value) {
+__device__ __forceinline__ void put(const Job<T>& job, T* plane, int level, int64_t y,
+                                    int64_t x, T value) {
   const int64_t height = job.height >> level, width = job.width >> level;
-  if (y < height && x < width) image[(y * width + x) * job.channels + channel] = value;
+  if (y < height && x < width) plane[y * width + x] = value;
 }
 
 template <typename T>
@@ -72,20 +72,17 @@ __global__ void __launch_bounds__(kAcross* kAcross)
   __shared__ T shared[kAcross * kAcross];
   const int column = threadIdx.x % kAcross, row = threadIdx.x / kAcross;
   for (int64_t tile = blockIdx.x; tile < job.tiles; tile += gridDim.x) {
-    // The channels of a place follow each other: they share cache lines.
     uint64_t rest = static_cast<uint64_t>(tile);
-    const int64_t channel = take_index(rest, job.channels);
     const int64_t tile_x = take_index(rest, job.tiles_x);
     const int64_t tile_y = take_index(rest, job.tiles_y);
     const int64_t nth = static_cast<int64_t>(rest);
     const int batch = nth < job.count ? 0 : 1;
-    const int64_t image = batch ? nth - job.count : nth;
+    const int64_t plane = batch ? nth - job.count : nth;
     const int64_t y = tile_y * kSide + kOwn * row, x = tile_x * kSide + kOwn * column;
-    const T* const from =
-        job.from[batch] + image * job.height * job.width * job.channels + channel;
+    const T* const from = job.from[batch] + plane * job.height * job.width;
     const auto to = [&](int level) {
       const int64_t pixels = (job.height >> level) * (job.width >> level);
-      return job.to[batch][level - 1] + image * pixels * job.channels;
+      return job.to[batch][level - 1] + plane * pixels;
     };
 
     T own[kOwn][kOwn];
@@ -94,7 +91,7 @@ __global__ void __launch_bounds__(kAcross* kAcross)
 #pragma unroll
       for (int j = 0; j < kOwn; ++j) own[i][j] = 0;
       if (y + i < job.height) {
-        load_pixels(job, from + (y + i) * job.width * job.channels, x, own[i]);
+        load_pixels(job, from + (y + i) * job.width, x, own[i]);
       }
     }
     T half[2][2];
@@ -104,12 +101,12 @@ __global__ void __launch_bounds__(kAcross* kAcross)
       for (int j = 0; j < 2; ++j) {
         half[i][j] = mean(own[2 * i][2 * j], own[2 * i][2 * j + 1],
                           own[2 * i + 1][2 * j], own[2 * i + 1][2 * j + 1]);
-        put(job, to(1), 1, y / 2 + i, x / 2 + j, channel, half[i][j]);
+        put(job, to(1), 1, y / 2 + i, x / 2 + j, half[i][j]);
       }
     }
     if (job.halvings < 2) continue;
     const T quarter = mean(half[0][0], half[0][1], half[1][0], half[1][1]);
-    put(job, to(2), 2, y / 4, x / 4, channel, quarter);
+    put(job, to(2), 2, y / 4, x / 4, quarter);
     if (job.halvings < 3) continue;
 
     shared[threadIdx.x] = quarter;
@@ -120,8 +117,7 @@ __global__ void __launch_bounds__(kAcross* kAcross)
     if (row < kEighth && column < kEighth) {
       const T* const square = shared + 2 * row * kAcross + 2 * column;
       eighth = mean(square[0], square[1], square[kAcross], square[kAcross + 1]);
-      put(job, to(3), 3, tile_y * kEighth + row, tile_x * kEighth + column, channel,
-          eighth);
+      put(job, to(3), 3, tile_y * kEighth + row, tile_x * kEighth + column, eighth);
     }
     __syncthreads();
     if (job.halvings < 4) continue;
@@ -131,7 +127,7 @@ __global__ void __launch_bounds__(kAcross* kAcross)
     if (row < kSixteenth && column < kSixteenth) {
       const T* const square = shared + 2 * row * kAcross + 2 * column;
       put(job, to(4), 4, tile_y * kSixteenth + row, tile_x * kSixteenth + column,
-          channel, mean(square[0], square[1], square[kAcross], square[kAcross + 1]));
+          mean(square[0], square[1], square[kAcross], square[kAcross + 1]));
     }
     __syncthreads();
   }
@@ -142,7 +138,6 @@ cudaError_t launch(cudaStream_t stream, const Halving& halving) {
   Job<T> job = {};
   job.height = halving.height;
   job.width = halving.width;
-  job.channels = halving.channels;
   job.halvings = halving.halvings;
   job.count = halving.count[0];
   for (int batch = 0; batch < 2; ++batch) {
@@ -153,8 +148,7 @@ cudaError_t launch(cudaStream_t stream, const Halving& halving) {
   }
   job.tiles_y = (job.height + kSide - 1) / kSide;
   job.tiles_x = (job.width + kSide - 1) / kSide;
-  const int64_t images = halving.count[0] + halving.count[1];
-  job.tiles = images * job.channels * job.tiles_y * job.tiles_x;
+  job.tiles = (halving.count[0] + halving.count[1]) * job.tiles_y * job.tiles_x;
   if (job.tiles == 0) return cudaSuccess;
   const auto blocks = static_cast<unsigned int>(
       std::min<int64_t>(job.tiles, std::numeric_limits<int32_t>::max()));

@@ -1,4 +1,4 @@
-// Images of half, a quarter and so on of the size, by means of 2 x 2 pixels.
+// Planes of half, a quarter and so on of the size, by means of 2 x 2 pixels.
 
 #ifndef JAX_FUSED_SSIM_CUDA_HALVE_H_
 #define JAX_FUSED_SSIM_CUDA_HALVE_H_
@@ -11,11 +11,11 @@ namespace jax_fused_ssim::cuda {
 
 constexpr int kMostHalvings = 4;
 
-// Two batches of images of one size, [count, height, width, channels], whose sides can
-// be halved `halvings` times without a rest.
+// Two batches of planes of one size, [count, height, width], whose sides can be halved
+// `halvings` times without a rest.
 struct Halving {
   bool is_double;
-  int64_t height, width, channels;
+  int64_t height, width;
   int halvings;
   int64_t count[2];
   const void* from[2];
