@@ -157,6 +157,11 @@ struct Options {
   bool once = false;
   int repeat = 15;
   std::vector<double> taps;  // of a given window
+
+  // What a case's name has for it.
+  std::string window() const {
+    return taps.empty() ? "" : " window " + std::to_string(taps.size());
+  }
   std::vector<std::string> words;
 
   bool take(const std::string& name) const {
@@ -206,7 +211,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
          const Kind& kind, const Type& type, bool channels_last, bool same) {
   const std::string name = std::string(size.name) + " " + kind.name + " " + type.name +
                            (channels_last ? " NHWC" : " NCHW") +
-                           (same ? " same" : " valid");
+                           (same ? " same" : " valid") + options.window();
   if (!options.take(name)) return false;
   const bool is_half = type.dtype == DType::kF16 || type.dtype == DType::kBF16;
   if (!options.taps.empty() && is_half) return false;
