@@ -43,7 +43,7 @@ def make_wheel(tmp_path, monkeypatch):
 
 
 def test_a_good_one(make_wheel):
-    assert check_wheel.check(make_wheel(), 12) == []
+    assert check_wheel.check(make_wheel(), 13) == []
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_good_one(make_wheel):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_wrong(make_wheel, options, problem):
-    found = check_wheel.check(make_wheel(**options), 12)
+    found = check_wheel.check(make_wheel(**options), 13)
     assert any(problem in p for p in found)
 
 
