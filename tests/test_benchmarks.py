@@ -171,7 +171,7 @@ def test_the_tables_are_those_of_the_results(tmp_path):
     copy = tmp_path / "page.md"
     copy.write_text(page.read_text())
     recorded = ROOT / "benchmarks" / "results"
-    names = ("h100", "h100_losses", "epyc_2_cores")
+    names = ("h100", "h100_losses", "h100_ms_ssim", "epyc_2_cores")
     files = [recorded / f"{name}.jsonl" for name in names]
     run("benchmarks.table", *files, "--page", copy)
     assert copy.read_text() == page.read_text()

@@ -129,8 +129,9 @@ def test_losses_and_metrics(data_format, padding, weighting, dtype, implementati
 
     found, expected = (value_and_gradient(x, together) for together in (True, False))
     assert found[0][1][0].shape == (2, 3)
+    # SSIM is 1 minus what is summed: a step of float32 near 1 is 1.2e-7.
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=3e-7)
     metrics = image_metrics(x, y, reduction="per_channel", **options)
     each = [
         image_metrics(channel(x, i, last), channel(y, i, last), **options)
