@@ -162,7 +162,6 @@ def checked_images(
                 f"{name} must have one of the dtypes "
                 f"{', '.join((*_DTYPES, *INTEGERS))}; got {a.dtype.name}{hint}"
             )
-    layout = "[..., H, W, C]" if spec.channels_last else "[..., C, H, W]"
     if x.shape != y.shape:
         raise ValueError(
             f"{' and '.join(names)} must have one shape; got {x.shape} and {y.shape}"
@@ -170,7 +169,7 @@ def checked_images(
     if x.ndim < 3:
         grey = "x[..., None]" if spec.channels_last else "x[None]"
         raise ValueError(
-            f"images must be {layout}; got {x.ndim} dimensions: {x.shape}. A grey "
+            f"images must be {spec.layout}; got {x.ndim} dimensions: {x.shape}. A grey "
             f"image x has one channel: {grey}."
         )
     if any(isinstance(d, int) and d == 0 for d in x.shape):
@@ -180,11 +179,11 @@ def checked_images(
         if not padded and isinstance(side, int) and side < spec.window.size:
             raise ValueError(
                 f'padding="valid" needs H and W of at least {spec.window.size}; got '
-                f'{layout} = {x.shape}. {layout_hint(x.shape, spec)}Use padding="same" '
-                "for images that are smaller."
+                f"{spec.layout} = {x.shape}. {layout_hint(x.shape, spec)}Use "
+                'padding="same" for images that are smaller.'
             )
     if hint := layout_hint(x.shape, spec):
-        warn_user(f"images are read as {layout} = {x.shape}. {hint}", UserWarning)
+        warn_user(f"images are read as {spec.layout} = {x.shape}. {hint}", UserWarning)
     if not is_integer(x) and not is_integer(y):
         dtype = jnp.promote_types(x.dtype, y.dtype)
         x, y = x.astype(dtype), y.astype(dtype)

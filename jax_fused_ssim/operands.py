@@ -47,11 +47,15 @@ def checked_operands(
 
 
 def in_own_dtype(
-    result: Array, img1: ArrayLike, img2: ArrayLike, reduction: str
+    result: Array,
+    img1: ArrayLike,
+    img2: ArrayLike,
+    reduction: str,
+    ranges: Array | None,
 ) -> Array:
     """A map in the dtype of the images that a user passed, where `in_ranges` gave them
     another; other results as they are."""
-    if reduction != "none":
+    if reduction != "none" or ranges is None:
         return result
     dtypes = [a.dtype for a in map(as_array, (img1, img2)) if not is_integer(a)]
     return result.astype(jnp.result_type(*dtypes)) if dtypes else result

@@ -63,7 +63,7 @@ def luma(
     if array.shape[axis] != 3:
         hint = layout_hint(array.shape, spec)
         raise ValueError(
-            f"luma is of images with three channels; got {_layout(spec)} = "
+            f"luma is of images with three channels; got {spec.layout} = "
             f"{array.shape}. {hint}".rstrip()
         )
     red, green, blue = jnp.split(array, 3, axis)
@@ -97,7 +97,7 @@ def crop_border(
     if width < 0 or any(array.shape[a] <= 2 * width for a in spec.spatial_axes):
         raise ValueError(
             f"border must be at least 0 and leave a pixel; got {width} for "
-            f"{_layout(spec)} = {array.shape}"
+            f"{spec.layout} = {array.shape}"
         )
     for axis in spec.spatial_axes:
         array = lax.slice_in_dim(array, width, array.shape[axis] - width, axis=axis)
@@ -149,7 +149,7 @@ def downsampled(
         side = _count("factor", factor)
     if not 1 <= side <= shortest:
         raise ValueError(
-            f"factor must be within [1, {shortest}]; got {side} for {_layout(spec)} = "
+            f"factor must be within [1, {shortest}]; got {side} for {spec.layout} = "
             f"{array.shape}"
         )
     for axis in spec.spatial_axes:
@@ -171,10 +171,6 @@ def _means(array: Array, axis: int, side: int, count: int) -> Array:
     return jnp.mean(array.reshape(shape), first + 1)
 
 
-def _layout(spec: Spec) -> str:
-    return "[..., H, W, C]" if spec.channels_last else "[..., C, H, W]"
-
-
 def _count(name: str, value: Any) -> int:
     try:
         return operator.index(value)
@@ -188,7 +184,7 @@ def _count(name: str, value: Any) -> int:
 def _checked(images: ArrayLike, spec: Spec) -> Array:
     array = as_array(images)
     if array.ndim < 3:
-        raise ValueError(f"images must be {_layout(spec)}; got {array.shape}")
+        raise ValueError(f"images must be {spec.layout}; got {array.shape}")
     return array
 
 

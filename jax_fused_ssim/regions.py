@@ -26,10 +26,13 @@ def is_cut(axis: int, mean: Mean) -> bool:
     return axis in [c.axis for c in mean.cut]
 
 
+def _is_padded(axis: int, mean: Mean) -> bool:
+    return mean.spec.padding[mean.spec.spatial_axes.index(axis)]
+
+
 def _margins(axis: int, mean: Mean) -> tuple[int, int]:
     """How many pixels beyond a block the windows of its map see."""
-    padded = mean.spec.padding[mean.spec.spatial_axes.index(axis)]
-    return mean.spec.window.margins(padded or is_cut(axis, mean))
+    return mean.spec.window.margins(_is_padded(axis, mean) or is_cut(axis, mean))
 
 
 def _padded(a: Array, axis: int, margins: tuple[int, int]) -> Array:
@@ -125,8 +128,7 @@ def seen_by(weights: Array, mean: Mean) -> Array:
     for axis in axes:
         margins = (0, 0)
         if not is_cut(axis, mean):
-            padded = mean.spec.padding[mean.spec.spatial_axes.index(axis)]
-            margins = window.margins_of_map(padded)
+            margins = window.margins_of_map(_is_padded(axis, mean))
         there = any_in_window(there, axis, margins, window)
     return there
 

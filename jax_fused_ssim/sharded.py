@@ -125,7 +125,7 @@ def fused_ssim(
         unpadded = spec.with_padding([c.axis for c in cut], False)
         maps = [ops.ssim_map(*pair, unpadded) for pair in zip(xs, ys, strict=True)]
         whole = halo.joined(maps, cut)
-        return in_own_dtype(whole, img1, img2, reduction)
+        return in_own_dtype(whole, img1, img2, reduction, ranges)
     return ssim_mean(xs, ys, mean)
 
 

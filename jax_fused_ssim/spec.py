@@ -63,6 +63,11 @@ class Spec:
         """The axes of H and W, counted from the end."""
         return (-3, -2) if self.channels_last else (-2, -1)
 
+    @property
+    def layout(self) -> str:
+        """The dimensions of images, for errors."""
+        return "[..., H, W, C]" if self.channels_last else "[..., C, H, W]"
+
     def attributes(self, dtype: DTypeLike) -> dict[str, float | bool | np.ndarray]:
         """The attributes of a custom call with images of a dtype:
         common/parameters.h, and the taps of a window that is not compiled in."""

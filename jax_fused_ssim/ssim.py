@@ -169,7 +169,7 @@ def fused_ssim(
     )
     function = reduced if train else _forward_only
     found = function(x, y, weights, spec, reduction, weighting)
-    return found if ranges is None else in_own_dtype(found, img1, img2, reduction)
+    return in_own_dtype(found, img1, img2, reduction, ranges)
 
 
 # As the functions of jax.numpy, one compiled program where it is called outside jit.

@@ -114,10 +114,8 @@ def ssim_terms(
         reduced(x, y, weights, one, reduction, weighting)
         for one in (without(spec, "k2", dtype), without(spec, "k1", dtype))
     )
-    terms = SsimTerms(luminance, contrast_structure)
-    if ranges is None:
-        return terms
-    return SsimTerms(*(in_own_dtype(t, img1, img2, reduction) for t in terms))
+    terms = (luminance, contrast_structure)
+    return SsimTerms(*(in_own_dtype(t, img1, img2, reduction, ranges) for t in terms))
 
 
 def without(spec: Spec, constant: Literal["k1", "k2"], dtype: object) -> Spec:
