@@ -5,6 +5,7 @@ own and no code for a single dtype: what can be wrong there is a value, or two t
 not go together. The combinations are such that every two values meet in one of them.
 """
 
+import functools
 import itertools
 
 import pytest
@@ -30,6 +31,13 @@ def in_pairs(*axes):
     ]
 
 
+def in_turn(*axes):
+    """Of the product of the axes, as many as the longest has values: every value of
+    every axis is in one, and the shorter ones repeat."""
+    count = max(map(len, axes))
+    return [tuple(axis[i % len(axis)] for axis in axes) for i in range(count)]
+
+
 def _name(value):
     return getattr(value, "__name__", None) or str(value)
 
@@ -45,14 +53,18 @@ def _axis(mark):
     return names, plain
 
 
-def implementations(function=None, *, slow=True, kernels=itertools.product):
+def implementations(
+    function=None, *, slow=True, kernels=itertools.product, plain=in_pairs
+):
     """Parametrises a test by `implementation`, and by the marks below this one.
 
     `slow`: whether `make test-fast` leaves plain JAX out. `kernels`: what gives the
-    combinations of the kernels.
+    combinations of the kernels. `plain`: those of plain JAX.
     """
     if function is None:
-        return lambda function: implementations(function, slow=slow, kernels=kernels)
+        return functools.partial(
+            implementations, slow=slow, kernels=kernels, plain=plain
+        )
     marks = getattr(function, "pytestmark", [])
     axes = [_axis(m) for m in marks if m.name == "parametrize"]
     function.pytestmark = [m for m in marks if m.name != "parametrize"]
@@ -60,7 +72,7 @@ def implementations(function=None, *, slow=True, kernels=itertools.product):
     parameters = [values for _, values in axes]
     cases = [
         *((case, "fused", ()) for case in kernels(*parameters)),
-        *((case, "xla", [pytest.mark.slow] * slow) for case in in_pairs(*parameters)),
+        *((case, "xla", [pytest.mark.slow] * slow) for case in plain(*parameters)),
     ]
     combined = []
     for case, implementation, marks in cases:

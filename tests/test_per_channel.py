@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from implementations import implementations
+from implementations import implementations, in_pairs
 
 from jax_fused_ssim import fused_ssim, image_metrics, photometric_loss
 
@@ -34,20 +34,22 @@ def channel(a, i, last):
 def test_values(data_format, padding, dtype, implementation):
     last = data_format == "NHWC"
     x, y = (reference.unplanes(a, last) for a in pair(dtype))
-    options = {"data_format": data_format, "implementation": implementation}
-    found = fused_ssim(x, y, padding, reduction="per_channel", **options)
+    together, alone = (
+        jax.jit(
+            functools.partial(
+                fused_ssim,
+                padding=padding,
+                reduction=reduction,
+                data_format=data_format,
+                implementation=implementation,
+            )
+        )
+        for reduction in ("per_channel", "per_image")
+    )
+    found = together(x, y)
     assert found.shape == (2, 3)
     assert found.dtype == "float32"
-    each = [
-        fused_ssim(
-            channel(x, i, last),
-            channel(y, i, last),
-            padding,
-            reduction="per_image",
-            **options,
-        )
-        for i in range(3)
-    ]
+    each = [alone(channel(x, i, last), channel(y, i, last)) for i in range(3)]
     np.testing.assert_allclose(found, np.stack(each, -1), atol=2e-7)
 
 
@@ -64,32 +66,35 @@ def test_gradients_and_weights(data_format, weighting, implementation):
             options |= {"weights": weights, "weighting": weighting}
         factors = np.random.default_rng(4).random((2, 3))
 
-        @jax.jit
-        def together(x, y):
+        @functools.partial(jax.jit, static_argnums=0)
+        def results(reduction, x, y, factors):
             def loss(x, y):
-                values = fused_ssim(x, y, reduction="per_channel", **options)
+                values = fused_ssim(x, y, reduction=reduction, **options)
                 return (factors * values).sum(), values
 
             return jax.value_and_grad(loss, (0, 1), has_aux=True)(x, y)
 
-        @jax.jit
-        def alone(x, y):
-            def loss(x, y):
-                mean = functools.partial(fused_ssim, reduction="per_image", **options)
-                each = [
-                    mean(channel(x, i, last), channel(y, i, last)) for i in range(3)
-                ]
-                values = jnp.stack(each, -1)
-                return (factors * values).sum(), values
+        found = results("per_channel", x, y, factors)
+        (_, values), grads = found
+        # One program of one channel, thrice.
+        each = [
+            results(
+                "per_image", channel(x, i, last), channel(y, i, last), factors[:, i]
+            )
+            for i in range(3)
+        ]
+        np.testing.assert_allclose(
+            values, np.stack([v for (_, v), _ in each], -1), rtol=1e-11, atol=1e-14
+        )
+        np.testing.assert_allclose(
+            found[0][0], sum(t for (t, _), _ in each), rtol=1e-11
+        )
+        for k, grad in enumerate(grads):
+            expected = np.concatenate([g[k] for _, g in each], -1 if last else 1)
+            np.testing.assert_allclose(grad, expected, rtol=1e-11, atol=1e-14)
 
-            return jax.value_and_grad(loss, (0, 1), has_aux=True)(x, y)
 
-        found, expected = together(x, y), alone(x, y)
-        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-14)
-
-
-@implementations
+@implementations(kernels=in_pairs)
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("weighting", [None, "map", "inside", "normalized"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -109,37 +114,37 @@ def test_losses_and_metrics(data_format, padding, weighting, dtype, implementati
         options |= {"weights": weights, "weighting": weighting}
     factors = np.float32(np.random.default_rng(4).random((2, 3)))
 
-    @functools.partial(jax.jit, static_argnums=1)
-    def value_and_gradient(x, together):
+    @functools.partial(jax.jit, static_argnums=0)
+    def results(together, x, y, factors):
         def loss(x):
-            of = functools.partial(
-                photometric_loss, l2_weight=0.3, return_terms=True, **options
+            found = photometric_loss(
+                x,
+                y,
+                l2_weight=0.3,
+                return_terms=True,
+                reduction="per_channel" if together else "per_image",
+                **options,
             )
-            if together:
-                found = of(x, y, reduction="per_channel")
-            else:
-                each = [
-                    of(channel(x, i, last), channel(y, i, last), reduction="per_image")
-                    for i in range(3)
-                ]
-                found = jax.tree.map(lambda *leaves: jnp.stack(leaves, -1), *each)
             return (factors * found[0]).sum(), found
 
-        return jax.value_and_grad(loss, has_aux=True)(x)
+        metrics = image_metrics(
+            x, y, **options, **({"reduction": "per_channel"} if together else {})
+        )
+        (_, found), grad = jax.value_and_grad(loss, has_aux=True)(x)
+        return [*jax.tree.leaves(found), *metrics], grad
 
-    found, expected = (value_and_gradient(x, together) for together in (True, False))
-    assert found[0][1][0].shape == (2, 3)
-    # SSIM is 1 minus what is summed: a step of float32 near 1 is 1.2e-7.
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=3e-7)
-    metrics = image_metrics(x, y, reduction="per_channel", **options)
+    values, grad = results(True, x, y, factors)
+    # One program of one channel, thrice.
     each = [
-        image_metrics(channel(x, i, last), channel(y, i, last), **options)
+        results(False, channel(x, i, last), channel(y, i, last), factors[:, i])
         for i in range(3)
     ]
-    for name, value in metrics._asdict().items():
-        alone = np.stack([getattr(m, name) for m in each], -1)
-        np.testing.assert_allclose(value, alone, rtol=1e-5, atol=3e-7)
+    # SSIM is 1 minus what is summed: a step of float32 near 1 is 1.2e-7.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=3e-7)
+    for found, *alone in zip(values, *(v for v, _ in each), strict=True):
+        assert found.shape == (2, 3)
+        close(found, np.stack(alone, -1))
+    close(grad, np.concatenate([g for _, g in each], -1 if last else 1))
 
 
 def test_metrics_have_no_derivative():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 from accuracy import Expected, check
-from implementations import implementations
+from implementations import implementations, in_turn
 from skimage.metrics import structural_similarity
 
 from jax_fused_ssim import (
@@ -39,6 +39,9 @@ WINDOWS = {
 }
 every_window = pytest.mark.parametrize("window", WINDOWS)
 LARGE = Window(33, 5.0)
+# Plain JAX has no code for one window: each is tested once with each test, and of the
+# other parameters every value.
+few_of_plain_jax = functools.partial(implementations, plain=in_turn)
 
 
 def pair(shape=(2, 3, 37, 41)):
@@ -46,11 +49,19 @@ def pair(shape=(2, 3, 37, 41)):
     return x, (2 * x + noise) / 3
 
 
-@implementations
+@functools.lru_cache(maxsize=4)
+def expected_of(window, padding):
+    of = WINDOWS[window]
+    x, y = pair()
+    return Expected(x, y, (True, False), padding=padding, of=(of.size, of.sigma))
+
+
+# The layouts of a window and a padding follow each other: they share the reference.
+@few_of_plain_jax()
+@pytest.mark.parametrize("last", [False, pytest.param(True, marks=slow)])
 @every_window
 @pytest.mark.parametrize("padding", [(True, True), (False, False), (True, False)])
-@pytest.mark.parametrize("last", [False, pytest.param(True, marks=slow)])
-def test_every_op(last, padding, window, implementation):
+def test_every_op(padding, window, last, implementation):
     of = WINDOWS[window]
     spec = Spec(
         window=of,
@@ -59,15 +70,13 @@ def test_every_op(last, padding, window, implementation):
         channels_last=last,
         implementation=implementation,
     )
-    x, y = (a.astype(np.float64) for a in pair())
+    x, y = pair()
     with jax.enable_x64(True):
-        expected = Expected(
-            x, y, (True, False), padding=padding, of=(of.size, of.sigma)
-        )
+        expected = expected_of(window, padding)
         check(x, y, expected, spec, mean=1e-13, map_=1e-11, gradient=1e-10)
 
 
-@implementations
+@few_of_plain_jax()
 @every_window
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16, jnp.float16])
 def test_other_dtypes(dtype, window, implementation):
@@ -109,14 +118,19 @@ def test_sample_covariance(size, sigma, sample, implementation):
     }
     right = reference.Similarity(x, y, of=(size, sigma), sample=sample)
     with jax.enable_x64(True):
-        full = functools.partial(fused_ssim, reduction="none", **options)
-        found, pull_back = jax.vjp(full, x, y)
+        cotangent = images.noise(right.map.shape, 3)
+
+        @jax.jit
+        def everything(x, y, cotangent):
+            full = functools.partial(fused_ssim, reduction="none", **options)
+            found, pull_back = jax.vjp(full, x, y)
+            terms = ssim_terms(x, y, reduction="none", **options)
+            return found, pull_back(cotangent), terms
+
+        found, grads, terms = everything(x, y, cotangent)
         np.testing.assert_allclose(found, right.map.astype(float), atol=1e-12)
-        cotangent = images.noise(found.shape, 3)
-        grads = pull_back(cotangent)
         for grad, exact in zip(grads, right.gradients(cotangent), strict=True):
             np.testing.assert_allclose(grad, exact.astype(float), rtol=0, atol=1e-10)
-        terms = ssim_terms(x, y, reduction="none", **options)
         np.testing.assert_allclose(
             terms.luminance * terms.contrast_structure, found, atol=1e-12
         )
@@ -166,18 +180,18 @@ def test_nan_reaches_no_further_than_the_window(window, implementation):
         "sigma": of.sigma,
         "implementation": implementation,
     }
-    full = functools.partial(fused_ssim, reduction="none", **options)
+    full = jax.jit(functools.partial(fused_ssim, reduction="none", **options))
     here = np.zeros((40, 44), bool)
     here[20 - of.after : 21 + of.before, 25 - of.after : 26 + of.before] = True
     np.testing.assert_array_equal(np.isnan(full(x, y)[0]), here)
     # Those that see a window that sees it.
     wide = np.zeros_like(here)
     wide[20 - of.size + 1 : 20 + of.size, 25 - of.size + 1 : 25 + of.size] = True
-    grad = jax.grad(lambda x: fused_ssim(x, y, **options))(x)
+    grad = jax.jit(jax.grad(lambda x: fused_ssim(x, y, **options)))(x)
     np.testing.assert_array_equal(np.isnan(grad[0]), wide)
 
 
-@implementations
+@few_of_plain_jax()
 @every_window
 @pytest.mark.parametrize("weighting", ["map", "inside", "normalized"])
 def test_weights_of_one_give_what_none_give(weighting, window, implementation):
@@ -194,9 +208,10 @@ def test_weights_of_one_give_what_none_give(weighting, window, implementation):
     def loss(x, **weights):
         return photometric_loss(x, y, **options, **weights)
 
-    found = jax.value_and_grad(loss)(x)
     weighted = functools.partial(loss, weights=ones, weighting=weighting)
-    expected = jax.value_and_grad(weighted)(x)
+    found, expected = jax.jit(
+        lambda x: [jax.value_and_grad(f)(x) for f in (loss, weighted)]
+    )(x)
     np.testing.assert_allclose(found[0], expected[0], atol=2e-6)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-8)
 
@@ -226,14 +241,22 @@ def test_weights_by_hand(padding, window, implementation):
         inner, valid = (x, y), (padding == "same",) * 2
     uncovered = [not p for p in valid]
     counted = reference._where_counted(weights, uncovered, (of.size, of.sigma))
+
+    @jax.jit
+    def by_weighting(x, y):
+        return {
+            weighting: fused_ssim(x, y, weighting=weighting, **options)
+            for weighting in ("map", "normalized", "inside")
+        }
+
+    with jax.enable_x64(True):
+        found = by_weighting(x, y)
     for weighting, of_seen in (("map", None), ("normalized", seen[None])):
         right = reference.Similarity(
             *inner, valid, seen=of_seen, of=(of.size, of.sigma)
         ).map
         mean = (counted * right[0]).sum() / counted.sum()
-        with jax.enable_x64(True):
-            found = fused_ssim(x, y, weighting=weighting, **options)
-        np.testing.assert_allclose(found, float(mean), atol=1e-10)
+        np.testing.assert_allclose(found[weighting], float(mean), atol=1e-10)
     # A window that the border cuts has the mean weight of what is left.
     shares = [
         reference._windowed_mean(
@@ -244,11 +267,8 @@ def test_weights_by_hand(padding, window, implementation):
     ]
     whole = np.where(shares[2] > 0, 0, shares[0] / shares[1])
     right = reference.ssim_map(*inner, valid, of=(of.size, of.sigma))[0]
-    with jax.enable_x64(True):
-        found = fused_ssim(x, y, weighting="inside", **options)
-    np.testing.assert_allclose(
-        found, float((whole * right).sum() / whole.sum()), atol=1e-10
-    )
+    mean = (whole * right).sum() / whole.sum()
+    np.testing.assert_allclose(found["inside"], float(mean), atol=1e-10)
 
 
 @every_window
