@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from implementations import implementations
+from implementations import implementations, in_pairs
 from skimage.metrics import structural_similarity
 
 from jax_fused_ssim import (
@@ -69,7 +69,7 @@ def test_map_and_gradients(data_format, mode, implementation):
             np.testing.assert_allclose(along, slope, rtol=1e-6)
 
 
-@implementations
+@implementations(kernels=in_pairs)
 @every_mode
 @pytest.mark.parametrize("weighting", [None, "map", "inside", "normalized"])
 @pytest.mark.parametrize("data_format", ["NCHW", pytest.param("NHWC", marks=slow)])
