@@ -50,6 +50,8 @@ def by_torch(function):
     def call(*arrays, **options):
         import torch
 
+        # The workers of a test run share the cores: more threads wait for each other.
+        torch.set_num_threads(1)
         tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)
         return function(*tensors, **options).numpy()
 
