@@ -29,15 +29,41 @@ def pair(height, width, channels=3):
 
 
 SHAPES = [(177, 181), (201, 190), (176, 208)]
+# Both layouts of a shape follow each other: they share the reference.
 CASES = [
-    pytest.param(SHAPES[i % 3], *case, marks=[slow] if i % 5 else [])
+    pytest.param(SHAPES[i // 2 % 3], *case, marks=[slow] if i % 5 else [])
     for i, case in enumerate(
         itertools.product(ODD_SIDES, ["last", "first"], ["NCHW", "NHWC"])
     )
 ]
 
 
-@implementations
+@functools.lru_cache(maxsize=2)
+def expected(shape, **options):
+    """The value, and its slopes along a direction in each image."""
+    x, y = pair(*shape)
+    slopes = []
+    for i in (0, 1):
+        ends = []
+        for sign in (1, -1):
+            moved = [x, y]
+            moved[i] = moved[i] + sign * direction(i, x.shape)
+            ends.append(reference.ms_ssim(*moved, **options).mean())
+        slopes.append(float(ends[0] - ends[1]) / 2)
+    return float(reference.ms_ssim(x, y, **options).mean()), slopes
+
+
+def direction(i, shape):
+    return 1e-5 * (np.random.default_rng(i).random(shape) - 0.5)
+
+
+def in_one_layout(cases):
+    """For plain JAX, which takes seconds to compile at five scales: the layouts in
+    turn."""
+    return [(case,) for i, case in enumerate(cases) if i % 4 in (0, 3)]
+
+
+@implementations(plain=in_one_layout)
 @pytest.mark.parametrize(("shape", "odd_sides", "channel_mean", "data_format"), CASES)
 def test_value_and_gradients(
     shape, odd_sides, channel_mean, data_format, implementation
@@ -60,20 +86,11 @@ def test_value_and_gradients(
         value, grads = everything(
             reference.unplanes(x, last), reference.unplanes(y, last)
         )
-        np.testing.assert_allclose(
-            value, float(reference.ms_ssim(x, y, **options).mean()), rtol=1e-12
-        )
-        for i, grad in enumerate(grads):
-            step = 1e-5 * (np.random.default_rng(i).random(x.shape) - 0.5)
-            ends = []
-            for sign in (1, -1):
-                moved = [x, y]
-                moved[i] = moved[i] + sign * step
-                ends.append(reference.ms_ssim(*moved, **options).mean())
-            slope = float(ends[0] - ends[1]) / 2
-            np.testing.assert_allclose(
-                np.vdot(grad, reference.unplanes(step, last)), slope, rtol=1e-6
-            )
+        right, slopes = expected(shape, **options)
+        np.testing.assert_allclose(value, right, rtol=1e-12)
+        for i, (grad, slope) in enumerate(zip(grads, slopes, strict=True)):
+            step = reference.unplanes(direction(i, x.shape), last)
+            np.testing.assert_allclose(np.vdot(grad, step), slope, rtol=1e-6)
 
 
 @implementations
