@@ -4,6 +4,8 @@ Variances do not depend on an offset, and so their rounding errors may not eithe
 is subtracted from a plane follows from that plane alone.
 """
 
+import functools
+
 import images
 import jax
 import jax.numpy as jnp
@@ -36,6 +38,20 @@ def photographs(offset):
     return x.astype(np.float32), y.astype(np.float32)
 
 
+@functools.partial(
+    jax.jit, static_argnames=("padding", "data_range", "data_format", "implementation")
+)
+def results(x, y, **options):
+    """Value, map and gradients: one program for all offsets."""
+
+    def ssim(x, y, reduction="mean"):
+        return fused_ssim(x, y, reduction=reduction, **options)
+
+    value, both = jax.value_and_grad(ssim, (0, 1))(x, y)
+    alone = [jax.grad(ssim, i)(x, y) for i in (0, 1)]
+    return value, ssim(x, y, "none"), [*both, *alone]
+
+
 def check(x, y, padding, data_range, *, data_format="NCHW", implementation=None):
     """Value, map and gradients against the reference for the given pixels."""
     options = {"padding": PADDINGS[padding], "data_range": data_range}
@@ -45,30 +61,20 @@ def check(x, y, padding, data_range, *, data_format="NCHW", implementation=None)
     last = data_format == "NHWC"
     x, y = (jnp.asarray(reference.unplanes(a, last)) for a in (x, y))
 
-    def ssim(x, y, reduction="mean"):
-        return fused_ssim(
-            x,
-            y,
-            padding,
-            data_range=data_range,
-            data_format=data_format,
-            reduction=reduction,
-            implementation=implementation,
-        )
-
     def planes(a):
         return reference.planes(np.asarray(a).astype(reference.REAL), last)
 
-    @jax.jit
-    def everything(x, y):
-        value, both = jax.value_and_grad(ssim, (0, 1))(x, y)
-        alone = [jax.grad(ssim, i)(x, y) for i in (0, 1)]
-        return value, ssim(x, y, "none"), both, alone
-
-    value, full, both, alone = everything(x, y)
+    value, full, found_grads = results(
+        x,
+        y,
+        padding=padding,
+        data_range=data_range,
+        data_format=data_format,
+        implementation=implementation,
+    )
     assert abs(reference.REAL(value) - exact.mean()) < 2e-6
     assert np.abs(planes(full) - exact).max() < 2e-4
-    for found, expected in zip([*both, *alone], 2 * grads, strict=True):
+    for found, expected in zip(found_grads, 2 * grads, strict=True):
         error = np.linalg.norm(planes(found) - expected)
         assert error < 2e-4 * np.linalg.norm(expected)
 
