@@ -6,6 +6,7 @@ object: the CPU instruction set in use, and by op the largest difference from th
 as a fraction of what is allowed.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -34,6 +35,15 @@ def error(found, exact, wide):
     return float((np.abs(found - exact) / allowed).max())
 
 
+@functools.partial(jax.jit, static_argnums=3)
+def every_op(x, y, cotangent, spec):
+    return {
+        name: op(x, y, cotangent, spec)
+        for name, op in OPS.items()
+        if op.wrt in (None, BOTH)
+    }
+
+
 def results(implementation):
     """(dtype, op, one of its results) of every case."""
     for shape, dtype in itertools.product(SHAPES, DTYPES):
@@ -46,10 +56,9 @@ def results(implementation):
             l2_weight=0.1,
             implementation=implementation,
         )
-        for name, op in OPS.items():
-            if op.wrt in (None, BOTH):
-                for result in op(*arrays, spec):
-                    yield dtype, name, np.asarray(result)
+        for name, of_op in every_op(*arrays, spec).items():
+            for result in of_op:
+                yield dtype, name, np.asarray(result)
 
 
 def compare(exact):
