@@ -412,7 +412,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
     }
   }
 
-  Pieces<typename Loader::Element> pieces(
+  Pieces<StripJob<typename Loader::Element>> pieces(
       job, static_cast<int64_t>(blockIdx.x) * Strip::kStrips + p.strip);
   p.first_channel = pieces.first_channel();
   p.group = Columns<Loader>::group_of(job, p.thread, p.first_channel);

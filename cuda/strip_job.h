@@ -17,8 +17,8 @@
 
 #include <cstdint>
 
+#include "cuda/cut.h"
 #include "cuda/job.h"
-#include "cuda/leading.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -36,33 +36,6 @@ struct Divisor {
   }
   __device__ __forceinline__ int divide(int n) const {
     return static_cast<int>(__umulhi(static_cast<uint32_t>(n), multiplier) >> shift);
-  }
-};
-
-// The strips one below the other, with `gap` rows between them, cut into ranges: runs
-// of `run_rows` rows, each cut into `run_ranges` ranges of nearly equal length. The gap
-// stands for what a range must compute twice when it goes on to the next strip.
-struct Cut {
-  int64_t ranges, run_ranges, run_rows, gap;
-  int64_t least_rows, longer;  // of a range; the first so many have a row more
-
-  Cut() = default;
-  Cut(int64_t runs, int64_t run_ranges_, int64_t run_rows_, int64_t gap_)
-      : ranges(runs * run_ranges_),
-        run_ranges(run_ranges_),
-        run_rows(run_rows_),
-        gap(gap_),
-        least_rows(run_rows_ / run_ranges_),
-        longer(run_rows_ % run_ranges_) {}
-
-  // The rows of a range.
-  __device__ __forceinline__ void range(int64_t index, int64_t& begin,
-                                        int64_t& end) const {
-    uint64_t run = static_cast<uint64_t>(index);
-    const int64_t in_run = take_index(run, run_ranges);
-    begin = static_cast<int64_t>(run) * run_rows + in_run * least_rows +
-            (in_run < longer ? in_run : longer);
-    end = begin + least_rows + (in_run < longer ? 1 : 0);
   }
 };
 

@@ -206,28 +206,6 @@ struct Strips {
   }
 };
 
-// As many ranges as strips run at a time, unless that leaves each too little to do. A
-// range that goes on from one strip to the next computes kHaloRows twice more. So where
-// there are as many ranges as strips or more, it can be better to give each strip
-// ranges of its own, though that leaves some strips without one.
-template <typename Strip>
-Cut cut_of(const Strips& strips, const Device& device) {
-  // To begin again takes about as long as the rows that are computed again.
-  constexpr int64_t kLeastRows = 4, kGap = 2 * Strip::kHaloRows;
-  const int64_t at_a_time =
-      int64_t{device.multiprocessors} * Strip::kBlocks * Strip::kStrips;
-  const int64_t most = std::max<int64_t>(1, at_a_time / strips.parts);
-  const int64_t rows = strips.count * (strips.rows + kGap);
-  const int64_t ranges =
-      std::min(most, std::max<int64_t>(1, strips.count * strips.rows / kLeastRows));
-  const int64_t own =
-      std::min(most / strips.count, std::max<int64_t>(1, strips.rows / kLeastRows));
-  if (own > 0 && strips.rows / own < rows / ranges) {
-    return Cut(strips.count, own, strips.rows, 0);
-  }
-  return Cut(1, ranges, rows, kGap);
-}
-
 // Strips pay for ten or twenty rows before the first and for gaps, tiles for a halo on
 // all sides, which costs about as much again as the pixels themselves; and a few tiles
 // spread over the chip faster than a few strips.
@@ -300,7 +278,8 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   }
   job.rows = strips.rows;
   if (strips.count * strips.rows == 0) return cudaSuccess;
-  job.cut = cut_of<Strip>(strips, device);
+  job.cut = cut_of(strips.count, strips.rows, strips.parts, Strip::kHaloRows,
+                   int64_t{device.multiprocessors} * Strip::kBlocks * Strip::kStrips);
 
   const cudaError_t error = launch_prepare(stream, device, job);
   if (error != cudaSuccess) return error;

@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   const float* const reach =
       ring + Columns<Loader>::offset_of(job, thread) + Strip::kBefore - kRadius;
 
-  Pieces<Element> pieces(job, blockIdx.x);
+  Pieces<StripJob<Element>> pieces(job, blockIdx.x);
   const int first_channel = pieces.first_channel();
   const int group = Columns<Loader>::group_of(job, thread, first_channel);
   const int channel = first_channel + Columns<Loader>::channel_of(job, thread);

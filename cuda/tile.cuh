@@ -33,61 +33,11 @@
 #include "cuda/error_sum.cuh"
 #include "cuda/leading.cuh"
 #include "cuda/overlap.cuh"
+#include "cuda/span.cuh"
 #include "cuda/tile_shape.h"
+#include "cuda/tile_sum.cuh"
 
 namespace jax_fused_ssim::cuda {
-
-// Places [begin, end) of a line of `size` places.
-struct Span {
-  int begin, end;
-
-  __device__ __forceinline__ bool holds(int i) const { return begin <= i && i < end; }
-};
-
-// The part of [begin, end) that a line of `size` places starting at `origin` has.
-__device__ __forceinline__ Span clip(int64_t begin, int64_t end, int64_t origin,
-                                     int size) {
-  const int64_t first = begin - origin, last = end - origin;
-  return {static_cast<int>(first < 0      ? 0
-                           : first < size ? first
-                                          : size),
-          static_cast<int>(last < 0      ? 0
-                           : last < size ? last
-                                         : size)};
-}
-
-// The sum of (1 - SSIM) / 2 over a tile. Floats are added as integers, so that the sum
-// of a plane is the same whichever kernel takes which of its pixels together; pixels
-// that are not finite are counted above them, from bit kNotFinite on. Doubles are added
-// as they are, in an order that the tile fixes.
-template <typename T>
-struct TileSum {
-  using Sum = unsigned long long;
-  static constexpr int kNotFinite = 48;
-
-  static __device__ __forceinline__ Sum of_pixel(float half) {
-    const Sum quanta = __float2uint_rn(half * kPixelQuanta);
-    return half == half ? quanta : Sum{1} << kNotFinite;
-  }
-  static __device__ __forceinline__ Sum of_pixel(float half, float weight) {
-    const Sum quanta = __float2uint_rn(half * (kPixelQuanta * weight));
-    return half == half || !(weight > 0) ? quanta : Sum{1} << kNotFinite;
-  }
-  static __device__ __forceinline__ PlaneSum term(Sum sum) {
-    return plane_sum_of_pixels(sum & ((Sum{1} << kNotFinite) - 1), sum >> kNotFinite);
-  }
-};
-template <>
-struct TileSum<double> {
-  using Sum = double;
-  static __device__ __forceinline__ Sum of_pixel(double half) { return half; }
-  static __device__ __forceinline__ Sum of_pixel(double half, double weight) {
-    return weight > 0 ? half * weight : 0;
-  }
-  static __device__ __forceinline__ PlaneSum term(Sum sum) {
-    return plane_sum_term(2 * sum);
-  }
-};
 
 // kIntegers: images may be integers. kWeights: a loss may have weights. kLeavesOut:
 // windows may not see what has none.
