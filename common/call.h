@@ -35,6 +35,9 @@ struct Leading {
 // channels-first arrays the channel is a leading dimension and channels is 1. A "plane"
 // is one channel of an image. The map has map_height x map_width pixels a plane; map
 // pixel (i, j) is centred on image pixel (i + map_y, j + map_x).
+//
+// With parameters.volumes an image is a volume, [depth, height, width, channels], and
+// windows have three dimensions; otherwise depth is 1.
 struct Call {
   Parameters parameters;
   DType dtype = DType::kF32;  // of the operands and of the map
@@ -43,6 +46,7 @@ struct Call {
   Pixels pixels[2] = {Pixels::kOwn, Pixels::kOwn};
   Leading leading;
   int64_t images = 0;  // product of leading.size
+  int64_t depth = 1;
   int64_t height = 0;
   int64_t width = 0;
   int64_t channels = 1;  // neighbours in a row are so many elements apart
@@ -95,8 +99,14 @@ struct Call {
   int window_before() const { return (window_size - 1) / 2; }
   int window_after() const { return window_size / 2; }
 
+  int map_z() const {
+    return !parameters.volumes || parameters.pad_z ? 0 : window_before();
+  }
   int map_y() const { return parameters.pad_y ? 0 : window_before(); }
   int map_x() const { return parameters.pad_x ? 0 : window_before(); }
+  int64_t map_depth() const {
+    return !parameters.volumes || parameters.pad_z ? depth : depth - (window_size - 1);
+  }
   int64_t map_height() const {
     return parameters.pad_y ? height : height - (window_size - 1);
   }
@@ -105,7 +115,8 @@ struct Call {
   }
   // Whether every window sees the padding: common/centre.h.
   bool sees_only_border() const {
-    return (parameters.pad_y && height < window_size) ||
+    return (parameters.pad_z && depth < window_size) ||
+           (parameters.pad_y && height < window_size) ||
            (parameters.pad_x && width < window_size);
   }
 
@@ -145,8 +156,10 @@ struct Call {
 
   int64_t planes() const { return images * channels; }
   int64_t planes_of_result() const { return results ? planes() / results : 0; }
-  int64_t image_size() const { return height * width * channels; }
-  int64_t map_size() const { return map_height() * map_width() * channels; }
+  int64_t image_size() const { return depth * height * width * channels; }
+  int64_t map_size() const {
+    return map_depth() * map_height() * map_width() * channels;
+  }
   int64_t operand_size(int k) const {
     if (k == kImg1 || k == kImg2) return image_size();
     if (k == kScales) return kWeightScales;

@@ -15,6 +15,8 @@
 // lie further apart than that: planes that are alike then have the same centre, and of
 // most photographs it is the middle of the range, so that what is black or white
 // throughout has squares and means that agree.
+//
+// Of a volume the samples are those of a plane, each in one of four slices.
 
 #ifndef JAX_FUSED_SSIM_COMMON_CENTRE_H_
 #define JAX_FUSED_SSIM_COMMON_CENTRE_H_
@@ -42,6 +44,11 @@ struct CentreStep {
 // Where the k-th of kCentreSide samples lies along a side.
 JFS_HOST_DEVICE int64_t centre_sample(int k, int64_t side) {
   return side * (2 * k + 1) / (2 * kCentreSide);
+}
+
+// Which of kCentreSide slices of a volume has the sample of a row and a column.
+JFS_HOST_DEVICE int centre_slice(int row, int column) {
+  return (row + column) % kCentreSide;
 }
 
 // NaN counts as far below.

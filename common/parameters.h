@@ -15,11 +15,13 @@ struct Parameters {
   double ssim_weight = 1;
   double l1_weight = 0;
   double l2_weight = 0;
-  bool pad_y = false;   // whether zeros are read above and below the image
+  bool pad_z = false;   // whether zeros are read before and behind a volume
+  bool pad_y = false;   // above and below the image
   bool pad_x = false;   // and left and right of it
   bool crop_y = false;  // whether errors are counted in the rows of the map alone
   bool crop_x = false;  // and in its columns
   bool channels_last = false;
+  bool volumes = false;  // whether images and windows have depth
 };
 
 // What a number may be, NaN never: where the arithmetic is in float, and in double.
@@ -60,11 +62,13 @@ constexpr Parameter kParameters[] = {
     any_number("ssim_weight", &Parameters::ssim_weight),
     any_number("l1_weight", &Parameters::l1_weight),
     any_number("l2_weight", &Parameters::l2_weight),
+    flag("pad_z", &Parameters::pad_z),
     flag("pad_y", &Parameters::pad_y),
     flag("pad_x", &Parameters::pad_x),
     flag("crop_y", &Parameters::crop_y),
     flag("crop_x", &Parameters::crop_x),
     flag("channels_last", &Parameters::channels_last),
+    flag("volumes", &Parameters::volumes),
 };
 
 }  // namespace jax_fused_ssim

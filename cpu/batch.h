@@ -32,6 +32,13 @@ Taps window_of(const GivenWindow<double>& given) {
   return window;
 }
 
+// Elements of an input row: as many as are needed, or all there is room for where
+// beyond the image there are to be zeros.
+template <typename T>
+int64_t input_elements(const Work& work, int64_t needed, const Folded<T>& folded) {
+  return work.whole_rows ? folded.pixels() * folded.channels : needed;
+}
+
 // Some elements of a row as a mask, folded, past the length nothing; `row` is room for
 // one.
 template <typename T>
@@ -65,6 +72,20 @@ void load_folded_weight(const Work& work, const Weights& weights, int64_t row,
   fold(in, folded.with_channels(channels), out, step);
 }
 
+// Reads an input row into the newest batch of the ring, as row k of it.
+template <typename E>
+void load_image_row(const Work& work, int64_t row, int k, int64_t col, int64_t n,
+                    Compute<E> tap_over_range, const Folded<Compute<E>>& folded,
+                    Scratch<Compute<E>>& scratch) {
+  using T = Compute<E>;
+  const auto load_pixels = work.errors ? load_row<E, true> : load_row<E, false>;
+  load_pixels(work, row, col, n, tap_over_range, scratch.centre_x, scratch.centre_y,
+              scratch.room, scratch.s, scratch.d);
+  if (work.mean_scale) leave_out(work, row, col, n, scratch.s, scratch.d);
+  fold(scratch.s, folded, scratch.images.row(0, k), Ring<T, kImages>::kColumn);
+  fold(scratch.d, folded, scratch.images.row(1, k), Ring<T, kImages>::kColumn);
+}
+
 // Reads a batch of input rows into the ring, those of them that are used, and adds up
 // their errors.
 template <typename E, typename Taps>
@@ -77,12 +98,7 @@ void load_batch(const Work& work, int64_t row, Range used, int64_t col, int64_t 
   scratch.error_weight.next();
   for (int k = 0; k < kBatch; ++k) {
     if (row + k < used.begin || row + k >= used.end) continue;
-    const auto load_pixels = work.errors ? load_row<E, true> : load_row<E, false>;
-    load_pixels(work, row + k, col, n, tap_over_range, scratch.centre_x,
-                scratch.centre_y, scratch.room, scratch.s, scratch.d);
-    if (work.mean_scale) leave_out(work, row + k, col, n, scratch.s, scratch.d);
-    fold(scratch.s, folded, images.row(0, k), Ring<T, kImages>::kColumn);
-    fold(scratch.d, folded, images.row(1, k), Ring<T, kImages>::kColumn);
+    load_image_row<E>(work, row + k, k, col, n, tap_over_range, folded, scratch);
     const bool counts = work.errors && is_in(work.error_rows, row + k);
     const Range weighted = work.mean_scale ? Range{0, work.height} : work.error_rows;
     T* const weight = scratch.error_weight.row(0, k);

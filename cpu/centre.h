@@ -15,9 +15,11 @@ namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
-// Where the i-th sample is.
+// Where the i-th sample is; rows are counted through all slices.
 JFS_INLINE int64_t sample_row(const Work& work, int i) {
-  return centre_sample(i / kCentreSide, work.height);
+  const int row = i / kCentreSide, slice = centre_slice(row, i % kCentreSide);
+  return centre_sample(slice, work.depth) * work.height +
+         centre_sample(row, work.height);
 }
 JFS_INLINE int64_t sample_col(const Work& work, int i) {
   return centre_sample(i % kCentreSide, work.width);

@@ -104,6 +104,28 @@ struct Between {
     return memory + column * kColumn + (map * kBatch + row) * kLanes<T>;
   }
 
+  // Where to put rows that are to be surrounded.
+  Between inner() const { return {memory + kRadius * kColumn}; }
+
+  // Continues them to both sides, as far as windows reach: one lane on, or back, and
+  // beside the first and the last lane there is one value for each map.
+  void surround(int64_t length, const Vec<T>* beside) const {
+    Mask<T> first = {}, last = {};
+    first[0] = last[kLanes<T> - 1] = -1;
+    const auto put = [&](int64_t to, int64_t from, int lanes, Mask<T> outer) {
+      unroll<kMaps * kBatch>([&](auto k) __attribute__((always_inline)) {
+        const T* const in = at(from, k / kBatch, k % kBatch) + lanes;
+        store(at(to, k / kBatch, k % kBatch),
+              outer ? beside[k / kBatch] : load<Vec<T>>(in));
+      });
+    };
+    for (int64_t k = 0; k < kRadius; ++k) {
+      const int64_t before = kRadius - 1 - k, after = kRadius + length + k;
+      put(before, before + length, -1, first);
+      put(after, after - length, 1, last);
+    }
+  }
+
   // Continues them past their length, as far as windows reach: one lane on.
   void extend(int64_t length) const {
     T* const out = memory + length * kColumn;
@@ -113,13 +135,13 @@ struct Between {
   }
 };
 
-// Vertical pass, with the unit window, for the maps of a ring, `length` columns from
-// `first` on. With kSquares also for their squares, which are then the second half of
-// the maps between.
-template <typename T, int kMaps, bool kSquares, int kOut, typename Taps>
-void vertical(const Taps& window, const Ring<T, kMaps>& ring, int64_t first,
-              int64_t length, const Between<T, kOut>& between) {
-  static_assert(kOut == (kSquares ? 2 * kMaps : kMaps));
+// Convolves the maps of a ring across its rows, `length` columns from `first` on, to
+// where `out` has its columns. With kSquares also their squares, which are then the
+// second half of the maps of `out`.
+template <Window kScale, bool kSquares, typename T, int kMaps, typename Out,
+          typename Taps>
+JFS_INLINE void convolve_ring(const Taps& window, const Ring<T, kMaps>& ring,
+                              int64_t first, int64_t length, const Out& out) {
   using V = Vec<T>;
   const RingRows<T, kMaps> rows(ring);
   for (int64_t column = 0; column < length; ++column) {
@@ -130,9 +152,9 @@ void vertical(const Taps& window, const Ring<T, kMaps>& ring, int64_t first,
       });
       const auto put = [&](int to) __attribute__((always_inline)) {
         V sums[kBatch];
-        weighted_sums<Window::kUnit, kBatch>(window, v, sums);
+        weighted_sums<kScale, kBatch>(window, v, sums);
         unroll<kBatch>([&](auto row) __attribute__((always_inline)) {
-          store(between.at(column, to, row), sums[row]);
+          store(out.at(column, to, row), sums[row]);
         });
       };
       put(map);
@@ -144,6 +166,14 @@ void vertical(const Taps& window, const Ring<T, kMaps>& ring, int64_t first,
       }
     });
   }
+}
+
+// Vertical pass, with the unit window.
+template <typename T, int kMaps, bool kSquares, int kOut, typename Taps>
+void vertical(const Taps& window, const Ring<T, kMaps>& ring, int64_t first,
+              int64_t length, const Between<T, kOut>& between) {
+  static_assert(kOut == (kSquares ? 2 * kMaps : kMaps));
+  convolve_ring<Window::kUnit, kSquares>(window, ring, first, length, between);
   between.extend(length);
 }
 

@@ -44,6 +44,8 @@ struct Folded {
     return other;
   }
 
+  // Pixels of a channel that there is room for.
+  int64_t pixels() const { return length * kLanes<T>; }
   int64_t columns() const { return channels * pitch; }
   int64_t elements() const { return columns() * kLanes<T>; }
 };

@@ -36,10 +36,14 @@ struct Gradient {
 
   const Work& work;
   const int64_t channels = work.channels;
-  const int64_t first_col = work.cols.begin - kRadius;  // of stage 1
+  // Columns that windows see on either side of those of a stage.
+  const int64_t margin = work.whole_rows ? 0 : kRadius;
+  const int64_t first_col = work.cols.begin - margin;  // of stage 1
+  const int64_t in_col = first_col - margin;
   const int64_t out_n = (work.cols.end - work.cols.begin) * channels;
-  const int64_t mid_n = out_n + 2 * kRadius * channels;
-  const int64_t in_n = mid_n + 2 * kRadius * channels;
+  const int64_t mid_n = out_n + 2 * margin * channels;
+  const Folded<T> folded{mid_n + 2 * margin * channels, channels};
+  const int64_t in_n = input_elements(work, mid_n + 2 * margin * channels, folded);
   const Constants<T> c = constants<T>(work.parameters, Taps::kScale);
   const Taps window = window_of<Taps>(work.window);
   const Taps mirrored = window_of<Taps>(work.mirrored);
@@ -48,7 +52,6 @@ struct Gradient {
       gradient_factors<T>(work.parameters, Taps::kScale)
           .times(T(work.weight_scale), T(work.error_weight_scale))
           .times(T(work.weight_unit), T(work.weight_unit));
-  const Folded<T> folded{in_n, channels};
   Arena<T> arena{work.scratch};
   GradientScratch<T, kMaps> scratch{folded, work.weight_channels, arena};
   const Between<T, kMoments> moments = {scratch.between};
@@ -57,24 +60,32 @@ struct Gradient {
   // Elements of a row of stage 1 that are centres.
   const Range inside_cols = elements_inside(work, work.centre_cols, first_col, mid_n);
 
-  void run() {
+  void prepare() {
     centres.repeat(work.channels, folded.elements(), scratch);
     fold_mask(inside_cols, folded, scratch.s, scratch.inside);
     // Those that this task sums.
     const auto [begin, end] = inside_cols;
-    const int64_t own_begin = clamp(kRadius * channels, begin, end);
-    const int64_t own_end = clamp(kRadius * channels + out_n, own_begin, end);
+    const int64_t own_begin = clamp(margin * channels, begin, end);
+    const int64_t own_end = clamp(margin * channels + out_n, own_begin, end);
     fold_mask({own_begin, own_end}, folded, scratch.s, scratch.own);
     if (work.errors) {
-      fold_mask(elements_inside(work, work.error_cols, first_col - kRadius, in_n),
-                folded, scratch.s, scratch.counted);
+      fold_mask(elements_inside(work, work.error_cols, in_col, in_n), folded, scratch.s,
+                scratch.counted);
     }
+  }
 
+  // Reads a batch of rows, those of them that are used.
+  void read_rows(int64_t row, Range used) {
+    load_batch<E, Taps>(work, row, used, in_col, in_n, c.tap_over_range, folded,
+                        scratch);
+  }
+
+  void run() {
+    prepare();
     const Range in_rows = {work.rows.begin - 2 * kRadius, work.rows.end + 2 * kRadius};
     const int64_t first = in_rows.begin - 2 * kSpare;
     for (int64_t row = first; row - 2 * kRadius < work.rows.end; row += kBatch) {
-      load_batch<E, Taps>(work, row, in_rows, first_col - kRadius, in_n,
-                          c.tap_over_range, folded, scratch);
+      read_rows(row, in_rows);
       const int64_t centre = row - kRadius;
       if (centre < work.rows.begin - kRadius - kSpare) continue;
       derivative_rows(centre);
@@ -91,7 +102,7 @@ struct Gradient {
       const int64_t row = centre + k;
       inside[k] = is_in(work.centre_rows, row);
       if (!inside[k]) {
-        clear_derivatives(k);
+        clear_derivatives(scratch.maps, k);
       } else if (work.weight) {
         const auto load_weights =
             work.sums ? load_folded_weight<T> : load_folded_weight<E>;
@@ -109,14 +120,15 @@ struct Gradient {
                                  moments);
       for (int k = 0; k < kBatch; ++k) {
         if (!inside[k]) continue;
+        const int64_t next_row = centre + k + kRadius + kBatch;
         if (!work.weight) {
-          derivative_row<true, false, false>(centre, k, channel);
+          derivative_row<true, false, false>(next_row, k, channel, scratch.maps, k);
         } else if (work.mean_scale) {
-          derivative_row<true, true, true>(centre, k, channel);
+          derivative_row<true, true, true>(next_row, k, channel, scratch.maps, k);
         } else if (work.sums) {
-          derivative_row<true, true, false>(centre, k, channel);
+          derivative_row<true, true, false>(next_row, k, channel, scratch.maps, k);
         } else {
-          derivative_row<false, true, false>(centre, k, channel);
+          derivative_row<false, true, false>(next_row, k, channel, scratch.maps, k);
         }
       }
     }
@@ -127,24 +139,25 @@ struct Gradient {
     }
   }
 
-  void clear_derivatives(int row) {
-    T* const out = scratch.maps.row(0, row);
+  void clear_derivatives(const Ring<T, kMaps>& maps, int row) const {
+    T* const out = maps.row(0, row);
     for (int64_t i = 0; i < folded.columns() * kMaps; ++i) {
       store(out + i * kBatch * kLanes<T>, V{});
     }
   }
 
-  // One channel of a row of the batch that begins at `first_row`. A weight without sums
-  // is a cotangent, which hides nothing.
+  // One channel of a row between the passes, to a row of the newest batch of `maps`;
+  // fetches `next_row` into the cache. A weight without sums is a cotangent, which
+  // hides nothing.
   template <bool kSums, bool kWeighted, bool kScaled>
-  void derivative_row(int64_t first_row, int row, int64_t channel) {
+  void derivative_row(int64_t next_row, int row, int64_t channel,
+                      const Ring<T, kMaps>& maps, int map_row) {
     const int64_t column = channel * folded.pitch;
-    const Prefetch<E, kSums && kWeighted> next(work, first_row + row + kRadius + kBatch,
-                                               first_col - kRadius,
+    const Prefetch<E, kSums && kWeighted> next(work, next_row, in_col,
                                                channel * folded.length);
     const Centre<T>& centre = centres.of_means[channel];
     constexpr int64_t kColumn = Ring<T, kMaps>::kColumn;
-    T* const out = scratch.maps.row(0, row) + column * kColumn;
+    T* const out = maps.row(0, map_row) + column * kColumn;
     T* const half = scratch.half.row(row) + column * kLanes<T>;
     const int64_t weights_at = weight_column(work, column) * kLanes<T>;
     const T* const weight = scratch.weight.row(row) + weights_at;
@@ -185,39 +198,50 @@ struct Gradient {
   // Stage 2.
   void gradient_rows(int64_t pixel_row) {
     const int rows = static_cast<int>(clamp(work.rows.end - pixel_row, 0, kBatch));
+    const RingRows<T, kImages> images(scratch.images);
     for (int64_t channel = 0; channel < channels; ++channel) {
       const int64_t column = channel * folded.pitch;
       vertical<T, kMaps, false>(mirrored, scratch.maps, column, folded.length,
                                 derivatives_between);
       for (int k = 0; k < rows; ++k) {
-        const int64_t part = channel * folded.length * kLanes<T>;
-        const G* out[kGradients];
-        for (int g = 0; g < kGradients; ++g) out[g] = place(g, pixel_row + k) + part;
+        const Own own = own_of(pixel_row + k, channel, images.at(column, 0, k));
         const bool errors = work.errors && is_in(work.error_rows, pixel_row + k);
         if (work.mean_scale) {
-          errors ? gradient_row<true, true, true>(out, k, column)
-                 : gradient_row<false, true, true>(out, k, column);
+          errors ? gradient_row<true, true, true>(own, k, column)
+                 : gradient_row<false, true, true>(own, k, column);
         } else if (work.error_weight) {
-          errors ? gradient_row<true, true, false>(out, k, column)
-                 : gradient_row<false, true, false>(out, k, column);
+          errors ? gradient_row<true, true, false>(own, k, column)
+                 : gradient_row<false, true, false>(own, k, column);
         } else {
-          errors ? gradient_row<true, false, false>(out, k, column)
-                 : gradient_row<false, false, false>(out, k, column);
+          errors ? gradient_row<true, false, false>(own, k, column)
+                 : gradient_row<false, false, false>(own, k, column);
         }
       }
     }
     for (int k = 0; k < rows; ++k) {
-      for (int g = 0; g < kGradients; ++g) {
-        put_row(scratch.grad[g].row(k), place(g, pixel_row + k));
-      }
+      put_row(pixel_row + k, k);
     }
   }
 
-  // Fetches into the cache what is to be overwritten at `out`. kLeavesOut: no window
-  // sees a pixel without weight.
+  // One channel of a row of pixels: where its s and d lie, in a row of a ring, and
+  // where its gradients go.
+  struct Own {
+    const T* pixels;
+    const G* out[kGradients];
+  };
+  Own own_of(int64_t row, int64_t channel, const T* pixels) const {
+    Own own = {pixels, {}};
+    for (int g = 0; g < kGradients; ++g) {
+      own.out[g] = place(g, row) + channel * folded.length * kLanes<T>;
+    }
+    return own;
+  }
+
+  // Fetches into the cache what is to be overwritten. kLeavesOut: no window sees a
+  // pixel without weight.
   template <bool kErrors, bool kWeights, bool kLeavesOut>
-  void gradient_row(const G* const (&out)[kGradients], int row, int64_t column) {
-    const RingRows<T, kImages> images(scratch.images);
+  void gradient_row(const Own& of_row, int row, int64_t column) {
+    constexpr int64_t kColumn = Ring<T, kImages>::kColumn;
     const RingRows<T, 1> weights(scratch.error_weight);
     const int64_t weights_at = weight_column(work, column);
     T* grad[kGradients];
@@ -231,11 +255,13 @@ struct Gradient {
                                       v[map]);
       });
       unroll<kOutputs>([&](auto i) __attribute__((always_inline)) {
-        // The pixel is 10 to the right in the input's rows, maybe some lanes on.
-        int64_t pixel = j + i + 2 * kRadius, lane = 0;
+        // The pixel is 10 to the right in the input's rows, maybe some lanes on, unless
+        // rows are whole.
+        int64_t pixel = j + i + 2 * margin, lane = 0;
         for (; pixel >= folded.length; pixel -= folded.length) ++lane;
-        const V s = load<V>(images.at(column + pixel, 0, row) + lane);
-        const V d = load<V>(images.at(column + pixel, 1, row) + lane);
+        const T* const at_pixel = of_row.pixels + pixel * kColumn + lane;
+        const V s = load<V>(at_pixel);
+        const V d = load<V>(at_pixel + kBatch * kLanes<T>);
         V counted = d, weight = {}, own = {};
         if constexpr (kLeavesOut || (kErrors && kWeights)) {
           own = load<V>(weights.at(weights_at + pixel, 0, row) + lane);
@@ -255,7 +281,7 @@ struct Gradient {
         Maps::template gradients<kErrors, kWeights>(means, s, d, counted, weight,
                                                     factors, gradients);
         for (int g = 0; g < kGradients; ++g) {
-          __builtin_prefetch(out[g] + at, 1);
+          __builtin_prefetch(of_row.out[g] + at, 1);
           if constexpr (kLeavesOut) gradients[g] = where_positive(own, gradients[g]);
           store(grad[g] + at, gradients[g]);
         }
@@ -267,9 +293,13 @@ struct Gradient {
     return pixel_at<G>(work, work.grad[gradient], row, work.cols.begin, work.width);
   }
 
-  void put_row(const T* row, G* out) {
-    unfold(row, folded, scratch.d);
-    store_gradient(work, scratch.d, out_n, reinterpret_cast<G*>(scratch.room), out);
+  // Writes what gradient_row() gave for a row of pixels.
+  void put_row(int64_t pixel_row, int row) {
+    for (int g = 0; g < kGradients; ++g) {
+      unfold(scratch.grad[g].row(row), folded, scratch.d);
+      store_gradient(work, scratch.d, out_n, reinterpret_cast<G*>(scratch.room),
+                     place(g, pixel_row));
+    }
   }
 };
 

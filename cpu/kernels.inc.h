@@ -7,7 +7,8 @@
 // is a vertical pass over a ring, then a horizontal one over the rows that this gave;
 // rows are folded (folded.h), so that both are aligned loads. Every lane does the same
 // arithmetic whatever the tile, whole vectors to the end of a row, so that a pixel's
-// result depends on its window alone.
+// result depends on its window alone. Of volumes slices are streamed in the same way
+// (slices.h).
 
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,8 @@
 #include "cpu/gradient.h"
 #include "cpu/scratch.h"
 #include "cpu/value.h"
+#include "cpu/volume_gradient.h"
+#include "cpu/volume_value.h"
 #include "cpu/work.h"
 
 namespace jax_fused_ssim::cpu {
@@ -36,6 +39,20 @@ void gradient_of(const Work& work) {
   }
 }
 
+template <typename T, typename Taps>
+void volume_value_of(const Work& work) {
+  VolumeValue<T, Taps>{work}.run();
+}
+
+template <typename T, typename Taps>
+void volume_gradient_of(const Work& work) {
+  if (work.grad[1]) {
+    VolumeGradient<T, 2, Taps>{work}.run();
+  } else {
+    VolumeGradient<T, 1, Taps>{work}.run();
+  }
+}
+
 template <typename E>
 constexpr auto value = value_of<E, CompiledWindow<Compute<E>>>;
 template <typename E>
@@ -44,6 +61,14 @@ template <typename T>
 constexpr auto given_value = value_of<T, GivenWindow<T>>;
 template <typename T>
 constexpr auto given_gradient = gradient_of<T, GivenWindow<T>>;
+template <typename T>
+constexpr auto volume_value = volume_value_of<T, CompiledWindow<T>>;
+template <typename T>
+constexpr auto volume_gradient = volume_gradient_of<T, CompiledWindow<T>>;
+template <typename T>
+constexpr auto given_volume_value = volume_value_of<T, GivenWindow<T>>;
+template <typename T>
+constexpr auto given_volume_gradient = volume_gradient_of<T, GivenWindow<T>>;
 
 // Reading one lane on goes past the end, by less than one vector for every lane.
 template <typename T>
@@ -67,6 +92,26 @@ size_t gradient_scratch(int64_t elements, int64_t channels, int64_t weight_chann
   return bytes_with_end(arena);
 }
 
+template <typename T>
+size_t volume_value_scratch(int64_t elements, int64_t channels, int64_t weight_channels,
+                            int64_t rows) {
+  const Folded<T> folded(elements, channels);
+  Arena<T> arena(nullptr);
+  Scratch<T>(folded, weight_channels, arena);
+  SliceRing<T, kMoments>(folded, rows, arena);
+  return bytes_with_end(arena);
+}
+
+template <typename T>
+size_t volume_gradient_scratch(int64_t elements, int64_t channels,
+                               int64_t weight_channels, int64_t rows) {
+  const Folded<T> folded(elements, channels);
+  Arena<T> arena(nullptr);
+  GradientScratch<T, kMaxMaps>(folded, weight_channels, arena);
+  VolumeGradientScratch<T, kMaxMaps>(folded, rows, arena);
+  return bytes_with_end(arena);
+}
+
 }  // namespace
 }  // namespace JFS_ISA
 
@@ -81,6 +126,10 @@ const Kernels JFS_KERNELS = {
     {JFS_EVERY_TYPE(gradient), JFS_WIDE_TYPES(given_gradient)},
     JFS_EVERY_TYPE(value_scratch),
     JFS_EVERY_TYPE(gradient_scratch),
+    {JFS_WIDE_TYPES(volume_value), JFS_WIDE_TYPES(given_volume_value)},
+    {JFS_WIDE_TYPES(volume_gradient), JFS_WIDE_TYPES(given_volume_gradient)},
+    JFS_WIDE_TYPES(volume_value_scratch),
+    JFS_WIDE_TYPES(volume_gradient_scratch),
 };
 
 #undef JFS_EVERY_TYPE

@@ -25,6 +25,16 @@ inline int64_t clamp(int64_t v, int64_t low, int64_t high) {
 
 inline bool is_in(Range range, int64_t v) { return v >= range.begin && v < range.end; }
 
+// What is less than `reach` away from a range, or in it.
+inline Range around(Range range, int64_t reach) {
+  return {range.begin - reach, range.end + reach};
+}
+
+inline Range in_both(Range a, Range b) {
+  const int64_t begin = clamp(a.begin, b.begin, b.end);
+  return {begin, clamp(a.end, begin, b.end)};
+}
+
 template <typename T>
 void fill(T* p, int64_t begin, int64_t end, T value) {
   for (int64_t i = begin; i < end; ++i) p[i] = value;

@@ -28,18 +28,20 @@ struct Value {
   using V = Vec<T>;
 
   const Work& work;
-  const int64_t first_col = work.cols.begin - kRadius;
+  // Columns that windows see on either side of the task's.
+  const int64_t margin = work.whole_rows ? 0 : kRadius;
+  const int64_t first_col = work.cols.begin - margin;
   const int64_t out_n = (work.cols.end - work.cols.begin) * work.channels;
-  const int64_t in_n = out_n + 2 * kRadius * work.channels;
+  const Folded<T> folded{out_n + 2 * margin * work.channels, work.channels};
+  const int64_t in_n = input_elements(work, out_n + 2 * margin * work.channels, folded);
   const Constants<T> c = constants<T>(work.parameters, Taps::kScale);
   const Taps window = window_of<Taps>(work.window);
   const TaskCentres<T> centres = TaskCentres<T>::template of<E>(work);
-  const Folded<T> folded{in_n, work.channels};
   Arena<T> arena{work.scratch};
   Scratch<T> scratch{folded, work.weight_channels, arena};
   const Between<T, kMoments> between = {scratch.between};
 
-  void run() {
+  void prepare() {
     centres.repeat(work.channels, folded.elements(), scratch);
     fold_mask(elements_inside(work, work.centre_cols, work.cols.begin, out_n), folded,
               scratch.s, scratch.own);
@@ -47,11 +49,20 @@ struct Value {
       fold_mask(elements_inside(work, work.error_cols, first_col, in_n), folded,
                 scratch.s, scratch.counted);
     }
+  }
+
+  // Reads a batch of rows, those of them that are used.
+  void read_rows(int64_t row, Range used) {
+    load_batch<E, Taps>(work, row, used, first_col, in_n, c.tap_over_range, folded,
+                        scratch);
+  }
+
+  void run() {
+    prepare();
     const Range in_rows = {work.rows.begin - kRadius, work.rows.end + kRadius};
     const int64_t first = in_rows.begin - kSpare;
     for (int64_t row = first; row - kRadius < work.rows.end; row += kBatch) {
-      load_batch<E, Taps>(work, row, in_rows, first_col, in_n, c.tap_over_range, folded,
-                          scratch);
+      read_rows(row, in_rows);
       const int64_t centre = row - kRadius;
       if (centre >= work.rows.begin) map_rows(centre);
     }
@@ -74,32 +85,37 @@ struct Value {
                                  between);
       for (int k = 0; k < rows; ++k) {
         if (!is_in(work.centre_rows, centre + k)) continue;
+        const int64_t next_row = centre + k + kRadius + kBatch;
         if (work.mean_scale) {
-          map_row<true, true>(centre, k, channel);
+          map_row<true, true>(next_row, k, channel);
         } else if (work.weight) {
-          map_row<true, false>(centre, k, channel);
+          map_row<true, false>(next_row, k, channel);
         } else {
-          map_row<false, false>(centre, k, channel);
+          map_row<false, false>(next_row, k, channel);
         }
       }
     }
     for (int k = 0; k < rows; ++k) {
-      if (!is_in(work.centre_rows, centre + k)) continue;
-      if (work.sums) add_row(scratch.half.row(k), folded, work.weight_unit, work.sums);
-      if (work.map) {
-        unfold(scratch.half.row(k), folded, scratch.s);
-        store_map(work, centre + k, scratch.s, out_n,
-                  reinterpret_cast<E*>(scratch.room));
-      }
+      if (is_in(work.centre_rows, centre + k)) put_row(centre + k, k);
     }
   }
 
-  // One channel of a row of the batch that begins at `first_row`.
+  // Adds up and writes what map_row() gave for a row of the map.
+  void put_row(int64_t centre, int row) {
+    const T* const half = scratch.half.row(row);
+    if (work.sums) add_row(half, folded, work.weight_unit, work.sums);
+    if (work.map) {
+      unfold(half, folded, scratch.s);
+      store_map(work, centre, scratch.s, out_n, reinterpret_cast<E*>(scratch.room));
+    }
+  }
+
+  // One channel of a row between the passes; fetches `next_row` into the cache.
   template <bool kWeighted, bool kScaled>
-  void map_row(int64_t first_row, int row, int64_t channel) {
+  void map_row(int64_t next_row, int row, int64_t channel) {
     const int64_t column = channel * folded.pitch;
-    const Prefetch<E, kWeighted> next(work, first_row + row + kRadius + kBatch,
-                                      first_col, channel * folded.length);
+    const Prefetch<E, kWeighted> next(work, next_row, first_col,
+                                      channel * folded.length);
     const Centre<T>& centre = centres.of_means[channel];
     T* const half = scratch.half.row(row) + column * kLanes<T>;
     const T* const own = scratch.own + column * kLanes<T>;

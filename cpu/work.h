@@ -1,4 +1,5 @@
-// One task of a CPU kernel: a range of rows and columns of one image. Plain data, so
+// One task of a CPU kernel: a range of rows and columns of one image, and of slices
+// where that is a volume. Plain data, so
 // that the kernels, compiled once for every instruction set, share no inline function
 // whose one surviving copy could hold instructions that the machine lacks.
 
@@ -26,19 +27,21 @@ struct Work {
   Pixels pixels[2];
   // Of integers, in two parts that the compute type has exactly.
   IntegerScale<double> integer_scale[2];
-  int64_t height, width, channels, pixel_stride;
+  int64_t depth, height, width, channels, pixel_stride;
   Parameters parameters;
 
   // A window that is not compiled in, and the one that leads back from the map.
   GivenWindow<double> window, mirrored;
   bool sees_only_border;
 
-  // The image rows and columns on which a map pixel is centred.
-  Range centre_rows, centre_cols;
+  // The image slices, rows and columns on which a map pixel is centred.
+  Range centre_slices, centre_rows, centre_cols;
 
   // What this task covers: image pixels for the gradients, else those whose errors
   // count, which all centres do, or centres alone.
-  Range rows, cols;
+  Range slices, rows, cols;
+  // Of volumes: whether these are all columns, and nothing but zero padding is beside.
+  bool whole_rows;
   // Those of them whose errors count.
   Range error_rows, error_cols;
 
@@ -78,7 +81,8 @@ constexpr int64_t kMaxChannels = 16;
 // The entry points of one instruction set, indexed by DType, first those for the window
 // that is compiled in, then those for a given one, which there are not of every type;
 // and the bytes of scratch that a task needs whose input rows have `elements` elements;
-// `weight_channels` is 0 without weights.
+// `weight_channels` is 0 without weights. For volumes there are others, of the wide
+// types alone, and `rows` is how many rows of a slice a task covers.
 struct Kernels {
   const char* name;
   void (*value[2][4])(const Work&);
@@ -87,6 +91,12 @@ struct Kernels {
                              int64_t weight_channels);
   size_t (*gradient_scratch[4])(int64_t elements, int64_t channels,
                                 int64_t weight_channels);
+  void (*volume_value[2][4])(const Work&);
+  void (*volume_gradient[2][4])(const Work&);
+  size_t (*volume_value_scratch[4])(int64_t elements, int64_t channels,
+                                    int64_t weight_channels, int64_t rows);
+  size_t (*volume_gradient_scratch[4])(int64_t elements, int64_t channels,
+                                       int64_t weight_channels, int64_t rows);
 };
 
 extern const Kernels kBaselineKernels;

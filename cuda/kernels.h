@@ -24,6 +24,11 @@ Fit strip_fit(const Call& call, const Device& device);
 template <typename Element>
 cudaError_t launch_strip(cudaStream_t stream, const Device& device, const Call& call);
 
+// cuda/volume.cuh: volumes, with accumulators that are being cleared. Defined for float
+// and double.
+template <typename T>
+cudaError_t launch_volume(cudaStream_t stream, const Device& device, const Call& call);
+
 }  // namespace jax_fused_ssim::cuda
 
 #endif  // JAX_FUSED_SSIM_CUDA_KERNELS_H_

@@ -109,17 +109,27 @@ __global__ void finish_sums(const __grid_constant__ Finish<T> finish) {
   }
 }
 
+cudaError_t launch_clear(cudaStream_t stream, const Device& device, const Call& call) {
+  if (!call.accumulators()) return cudaSuccess;
+  return launch(stream, device, false,
+                call.has_errors() ? clear_sums<true> : clear_sums<false>,
+                grid_of(call.planes()), call.accumulators(), call.error_accumulators(),
+                call.planes());
+}
+
 template <typename Element>
 cudaError_t launch_cleared_tile(cudaStream_t stream, const Device& device,
                                 const Call& call) {
-  if (call.accumulators()) {
-    const cudaError_t error = launch(
-        stream, device, false, call.has_errors() ? clear_sums<true> : clear_sums<false>,
-        grid_of(call.planes()), call.accumulators(), call.error_accumulators(),
-        call.planes());
-    if (error != cudaSuccess) return error;
-  }
-  return launch_tile<Element>(stream, device, call);
+  const cudaError_t error = launch_clear(stream, device, call);
+  return error == cudaSuccess ? launch_tile<Element>(stream, device, call) : error;
+}
+
+cudaError_t launch_cleared_volume(cudaStream_t stream, const Device& device,
+                                  const Call& call) {
+  const cudaError_t error = launch_clear(stream, device, call);
+  if (error != cudaSuccess) return error;
+  return call.dtype == DType::kF64 ? launch_volume<double>(stream, device, call)
+                                   : launch_volume<float>(stream, device, call);
 }
 
 // Map, gradients and sums are bitwise the same from both kernels, so the choice may
@@ -159,6 +169,7 @@ cudaError_t launch_finish(cudaStream_t stream, const Device& device, const Call&
 
 cudaError_t launch_main_of_type(cudaStream_t stream, const Device& device,
                                 const Call& call) {
+  if (call.parameters.volumes) return launch_cleared_volume(stream, device, call);
   switch (call.dtype) {
     case DType::kF16:
       return launch_main<__half>(stream, device, call);

@@ -67,6 +67,14 @@ nb::tuple target_names() {
   return nb::tuple(names);
 }
 
+nb::tuple volume_target_names() {
+  nb::list names;
+  for (const Op& op : kOps) {
+    if (takes_volumes(op)) names.append(op.target);
+  }
+  return nb::tuple(names);
+}
+
 // The name of every bounded parameter to its bounds, by the dtype of the arithmetic.
 nb::dict bounds() {
   nb::dict result;
@@ -89,6 +97,7 @@ NB_MODULE(_native, m) {
   m.attr("CUDA_ARCHITECTURES") = JAX_FUSED_SSIM_CUDA_ARCHITECTURES;
   m.attr("SCRATCH_WORDS") = kScratchWords;
   m.attr("TARGETS") = target_names();
+  m.attr("VOLUME_TARGETS") = volume_target_names();
   m.attr("BOUNDS") = bounds();
   m.def("registrations", &registrations);
   m.def("ffi_version",

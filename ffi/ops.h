@@ -36,6 +36,11 @@ constexpr Op kOps[] = {
 };
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
+// Whether its images may be volumes.
+constexpr bool takes_volumes(const Op& op) {
+  return (op.has & (kHasTerms | kHasLossWeights)) == 0;
+}
+
 // Halves images for MS-SSIM, on NVIDIA GPUs alone.
 constexpr const char* kHalvedTarget = "jax_fused_ssim_halved";
 

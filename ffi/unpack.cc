@@ -18,6 +18,8 @@ using Dims = std::vector<int64_t>;
 
 // Sides up to here fit the kernels' 32-bit row and column indices, halo included.
 constexpr int64_t kMaxSide = int64_t{1} << 30;
+// And elements of a volume's row: 32 bits hold some tens of rows.
+constexpr int64_t kMaxVolumeRow = int64_t{1} << 25;
 
 struct Buffer {
   ffi::DataType dtype;
@@ -247,7 +249,12 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   const auto own = [&](int i) { return call->pixels[i] == Pixels::kOwn; };
   const auto dtype = image_dtype(image_type);
   const bool last = call->parameters.channels_last;
-  const size_t trailing = last ? 3 : 2;
+  const bool volumes = call->parameters.volumes;
+  if (volumes && !takes_volumes(op)) {
+    return invalid("no kernel counts errors, or weighs, in volumes");
+  }
+  const size_t axes = volumes ? 3 : 2;
+  const size_t trailing = axes + last;
   if (!dtype || (own(0) && img1.dtype != image_type) ||
       (own(1) && img2.dtype != image_type)) {
     return invalid("images must have one dtype, float16, bfloat16, float32 or float64" +
@@ -263,6 +270,9 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
     return error;
   }
   if (auto error = get_window(attrs, call); error.failure()) return error;
+  if (volumes && *dtype != DType::kF32 && *dtype != DType::kF64) {
+    return invalid("volumes must have the dtype float32 or float64");
+  }
   if (img1.shape.size() < trailing || img1.shape.size() != img2.shape.size()) {
     return invalid("images must have the same number of dimensions, at least " +
                    std::to_string(trailing) + "; got " + text(img1.shape) + " and " +
@@ -272,14 +282,16 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   Dims leading(leading_rank, 1);
   for (const Buffer& b : in) widen(b.shape, &leading);
   const Dims rest(img1.shape.begin() + leading_rank, img1.shape.end());
-  call->height = rest[0];
-  call->width = rest[1];
-  call->channels = last ? rest[2] : 1;
+  call->depth = volumes ? rest[0] : 1;
+  call->height = rest[axes - 2];
+  call->width = rest[axes - 1];
+  call->channels = last ? rest[axes] : 1;
   call->images = 1;
   for (const int64_t n : leading) call->images *= n;
-  if (call->height < 1 || call->width < 1 || call->channels < 1 ||
-      call->map_height() < 1 || call->map_width() < 1 || call->height > kMaxSide ||
-      call->width > kMaxSide) {
+  if (call->depth < 1 || call->height < 1 || call->width < 1 || call->channels < 1 ||
+      call->map_depth() < 1 || call->map_height() < 1 || call->map_width() < 1 ||
+      call->depth > kMaxSide || call->height > kMaxSide || call->width > kMaxSide ||
+      (volumes && call->width > kMaxVolumeRow / call->channels)) {
     return invalid("images " + text(img1.shape) +
                    " are empty, smaller than the window, or too large");
   }
@@ -301,8 +313,9 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   const Dims words = joined(planes, {kScratchWords});
   const Dims image = joined(leading, rest);
   Dims map = image;
-  map[leading_rank] = call->map_height();
-  map[leading_rank + 1] = call->map_width();
+  if (volumes) map[leading_rank] = call->map_depth();
+  map[leading_rank + axes - 2] = call->map_height();
+  map[leading_rank + axes - 1] = call->map_width();
 
   // Of each operand its shape with all leading dimensions.
   const Dims& of_weight = has(kHasLossWeights) ? image : map;

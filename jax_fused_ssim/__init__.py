@@ -8,6 +8,7 @@ from jax_fused_ssim.native import CUSTOM_CALL_TARGETS
 from jax_fused_ssim.photometric import PhotometricTerms, photometric_loss
 from jax_fused_ssim.ssim import fused_ssim
 from jax_fused_ssim.terms import SsimTerms, ssim_terms
+from jax_fused_ssim.volume import fused_ssim3d
 
 __all__ = [
     "CUSTOM_CALL_TARGETS",
@@ -18,6 +19,7 @@ __all__ = [
     "conventions",
     "fused_ms_ssim",
     "fused_ssim",
+    "fused_ssim3d",
     "image_metrics",
     "photometric_loss",
     "sharded",

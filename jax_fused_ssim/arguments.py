@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ Padding = Literal["same", "valid", "reflect", "symmetric", "edge"]
 # Of these the modes of numpy.pad.
 BORDERS = ("reflect", "symmetric", "edge")
 DataFormat = Literal["NCHW", "NHWC"]
+VolumeFormat = Literal["NCDHW", "NDHWC"]
 Reduction = Literal["mean", "per_image", "per_channel", "none"]
 # Of a loss, which has no map.
 LossReduction = Literal["mean", "per_image", "per_channel"]
@@ -32,7 +33,7 @@ Number = float | np.number[Any] | np.ndarray[Any, Any] | Array
 
 _ACCEPTED = {
     "padding": ("same", "valid", *BORDERS),
-    "data_format": ("NCHW", "NHWC"),
+    "data_format": get_args(DataFormat),
     "reduction": ("mean", "per_image", "per_channel", "none"),
     "error_region": ("image", "map"),
     "implementation": (None, "fused", "xla"),
@@ -57,7 +58,8 @@ def check_keywords(
 def checked_spec(
     padding: Padding,
     *,
-    data_format: DataFormat = "NCHW",
+    volumes: bool = False,
+    data_format: DataFormat | VolumeFormat = "NCHW",
     reduction: Reduction = "mean",
     error_region: ErrorRegion = "image",
     implementation: Implementation = None,
@@ -66,7 +68,8 @@ def checked_spec(
     sample_covariance: bool = False,
     **positive: Number,
 ) -> Spec:
-    """The static parameters, checked: the arguments and errors of `fused_ssim`.
+    """The static parameters, checked: the arguments and errors of `fused_ssim`, or with
+    `volumes` of `fused_ssim3d`.
 
     Those that are positive numbers are fields of `Spec` under the same name.
     """
@@ -77,8 +80,11 @@ def checked_spec(
         "error_region": error_region,
         "implementation": implementation,
     }
+    formats = get_args(VolumeFormat if volumes else DataFormat)
+    accepted = {**_ACCEPTED, "data_format": formats}
     for name, value in given.items():
-        check_choice(name, value, _ACCEPTED[name])
+        check_choice(name, value, accepted[name])
+    axes = 3 if volumes else 2
     padded, cropped = padding != "valid", error_region == "map"
     numbers = {name: _positive(name, value) for name, value in positive.items()}
     window = _checked_window(window_size, sigma)
@@ -88,13 +94,14 @@ def checked_spec(
         )
     if sample_covariance:
         # n / (n - 1) times variances and covariance is (n - 1) / n times C2.
-        count = window.size**2
+        count = window.size**axes
         numbers["k2"] = numbers.get("k2", Spec.k2) * math.sqrt((count - 1) / count)
     return Spec(
         window=window,
-        padding=(padded, padded),
-        crop=(cropped, cropped),
-        channels_last=data_format == "NHWC",
+        volumes=volumes,
+        padding=(padded,) * axes,
+        crop=(cropped,) * axes,
+        channels_last=data_format.endswith("C"),
         implementation=implementation,
         **numbers,
     )
@@ -166,11 +173,12 @@ def checked_images(
         raise ValueError(
             f"{' and '.join(names)} must have one shape; got {x.shape} and {y.shape}"
         )
-    if x.ndim < 3:
+    if x.ndim < spec.image_ndim:
         grey = "x[..., None]" if spec.channels_last else "x[None]"
+        what, one = ("volumes", "volume") if spec.volumes else ("images", "grey image")
         raise ValueError(
-            f"images must be {spec.layout}; got {x.ndim} dimensions: {x.shape}. A grey "
-            f"image x has one channel: {grey}."
+            f"{what} must be {spec.layout}; got {x.ndim} dimensions: {x.shape}. A "
+            f"{one} x of one channel is {grey}."
         )
     if any(isinstance(d, int) and d == 0 for d in x.shape):
         raise ValueError(f"images must have no empty dimension; got {x.shape}")
@@ -178,8 +186,8 @@ def checked_images(
         side = x.shape[axis]
         if not padded and isinstance(side, int) and side < spec.window.size:
             raise ValueError(
-                f'padding="valid" needs H and W of at least {spec.window.size}; got '
-                f"{spec.layout} = {x.shape}. {layout_hint(x.shape, spec)}Use "
+                f'padding="valid" needs {spec.sides} of at least {spec.window.size}; '
+                f"got {spec.layout} = {x.shape}. {layout_hint(x.shape, spec)}Use "
                 'padding="same" for images that are smaller.'
             )
     if hint := layout_hint(x.shape, spec):
@@ -193,15 +201,16 @@ def checked_images(
 
 def layout_hint(shape: Sequence[Any], spec: Spec) -> str:
     """A sentence on the other layout, if images of this shape look like it."""
-    sides = shape[-3:]
+    sides = shape[-spec.image_ndim :]
     if not all(isinstance(n, int) for n in sides):
         return ""
+    first, last = get_args(VolumeFormat if spec.volumes else DataFormat)
     if spec.channels_last:
         channels, others = sides[0], sides[1:]
-        hint = 'If channels are first, use data_format="NCHW". '
+        hint = f'If channels are first, use data_format="{first}". '
     else:
-        channels, others = sides[2], sides[:2]
-        hint = 'If channels are last, use data_format="NHWC". '
+        channels, others = sides[-1], sides[:-1]
+        hint = f'If channels are last, use data_format="{last}". '
     return hint if channels <= _FEW < min(others) else ""
 
 

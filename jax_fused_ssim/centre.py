@@ -17,14 +17,14 @@ def centre_of_planes(images: Sequence[Array], spec: Spec) -> Array:
     """A number near the pixels of every plane, in units of the range.
 
     Args:
-      images: one image, or two whose planes are to have one centre together:
-        [..., H, W], or [..., H, W, C] with `spec.channels_last`; float32 or float64.
-        Leading dimensions broadcast.
+      images: one image, or two whose planes are to have one centre together: planes,
+        or with channels last, as `Spec` has them; float32 or float64. Leading
+        dimensions broadcast.
       spec: static parameters.
 
     Returns:
-      The same with H and W of size 1. It has no derivative: SSIM does not depend on it
-      but for rounding.
+      The same with spatial axes of size 1. It has no derivative: SSIM does not depend
+      on it but for rounding.
     """
     dtype = images[0].dtype
     samples = jnp.concatenate(
@@ -61,11 +61,22 @@ def _samples(a: Array, spec: Spec) -> Array:
         samples = jnp.concatenate(
             [jax.lax.slice_in_dim(samples, i, i + 1, axis=axis) for i in places], axis
         )
+    if spec.volumes:
+        samples = _in_all_slices(samples, spec)
     if _sees_only_border(a.shape, spec):
         samples = jnp.concatenate(
             [samples, jnp.zeros_like(samples)], spec.spatial_axes[0]
         )
     return samples
+
+
+def _in_all_slices(samples: Array, spec: Spec) -> Array:
+    """Of every row and column one sample: in the slices one after the other."""
+    z_axis, *_ = spec.spatial_axes
+    k = np.arange(_SIDE)
+    here = (k[:, None, None] - k[:, None] - k) % _SIDE == 0
+    here = here.reshape(*here.shape, *[1] * spec.channels_last)
+    return jnp.sum(jnp.where(here, samples, 0), z_axis, keepdims=True)
 
 
 def _sees_only_border(shape: tuple[Any, ...], spec: Spec) -> bool:

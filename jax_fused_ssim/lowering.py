@@ -82,6 +82,9 @@ def register_lowerings(
                 return plain_rule(ctx, *args, spec=spec, **kw)
             if platform == "cuda" and not cuda.usable():
                 return elsewhere(ctx, *args, spec=spec, **kw)
+            if spec.volumes and primitive.name not in native.VOLUME_TARGETS:
+                what = "errors, or weights, of volumes."
+                return elsewhere(ctx, *args, spec=spec, what=what, **kw)
             if spec.window.size > MOST_TAPS:
                 what = f"windows of more than {MOST_TAPS} pixels a side."
                 return elsewhere(ctx, *args, spec=spec, what=what, **kw)
@@ -102,8 +105,9 @@ def register_lowerings(
 
 
 def _needs_wide_images(avals_in: Sequence[Any], spec: Spec) -> bool:
-    """Whether images are of half precision, and the window's kernels read no such."""
-    return not spec.window.is_compiled_in and image_dtype(*avals_in[:2]).itemsize == 2
+    """Whether images are of half precision, and the kernels read no such."""
+    reads_halves = spec.window.is_compiled_in and not spec.volumes
+    return not reads_halves and image_dtype(*avals_in[:2]).itemsize == 2
 
 
 def _in_float32(

@@ -114,7 +114,8 @@ class Mean(NamedTuple):
         """The axes, counted from the end, that a mean of images is over."""
         if self.reduction == "per_channel":
             return self.spec.spatial_axes
-        return tuple(range(-3 if self.reduction == "per_image" else -ndim, 0))
+        per_image = self.reduction == "per_image"
+        return tuple(range(-self.spec.image_ndim if per_image else -ndim, 0))
 
     def _counted(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(shape[axis] for axis in self.axes(len(shape)))
@@ -222,8 +223,9 @@ def ssim_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
 
 def dissimilarity_mean(xs: Sequence[Array], ys: Sequence[Array], mean: Mean) -> Array:
     """1 - `ssim_mean`, whose arguments it has."""
-    if mean.is_by_interleaved_channel:
-        # The op that knows integers counts interleaved channels together.
+    if mean.is_by_interleaved_channel or mean.spec.volumes:
+        # The op that knows integers counts interleaved channels together, and knows no
+        # volumes.
         pairs = [as_floats(*pair, mean.spec) for pair in zip(xs, ys, strict=True)]
         xs, ys = zip(*pairs, strict=True)
     loss, _ = loss_mean(xs, ys, mean)

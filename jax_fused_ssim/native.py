@@ -20,6 +20,9 @@ except ImportError as error:
 # `jax.export.DisabledSafetyCheck.custom_call`.
 CUSTOM_CALL_TARGETS: tuple[str, ...] = extension.TARGETS
 
+# Those of them that take volumes.
+VOLUME_TARGETS: tuple[str, ...] = extension.VOLUME_TARGETS
+
 # 32-bit words of scratch for a plane.
 SCRATCH_WORDS: int = extension.SCRATCH_WORDS
 

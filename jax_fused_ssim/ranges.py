@@ -59,8 +59,7 @@ def in_ranges(
     """Both images in units of their ranges.
 
     Args:
-      x: [*batch, C, H, W], or [*batch, H, W, C] with `spec.channels_last`; integers
-        are in units of a range as they are.
+      x: `spec.layout`; integers are in units of a range as they are.
       y: like x.
       ranges: as from `split_range`, to broadcast to the batch; None leaves the images
         alone.
@@ -74,7 +73,7 @@ def in_ranges(
     """
     if ranges is None:
         return x, y
-    batch = x.shape[:-3]
+    batch = x.shape[: -spec.image_ndim]
     sizes = [1] * (len(batch) - ranges.ndim) + [*ranges.shape]
     if len(sizes) != len(batch) or any(
         n not in (1, whole) for n, whole in zip(sizes, batch, strict=True)
@@ -85,7 +84,7 @@ def in_ranges(
             f"{ranges.shape}"
         )
     dtype = compute_dtype(image_dtype(x, y))
-    of_images = ranges.astype(dtype).reshape(*sizes, 1, 1, 1)
+    of_images = ranges.astype(dtype).reshape(*sizes, *[1] * spec.image_ndim)
     of_images = constant(placed_like(of_images, x, spec), _NO_DERIVATIVE)
     x, y = (a if is_integer(a) else a.astype(dtype) / of_images for a in (x, y))
     return x, y

@@ -1,11 +1,12 @@
-"""SSIM and losses of images that are cut over devices along height and width.
+"""SSIM and losses of images that are cut over devices along height and width, and SSIM
+of volumes that are cut along depth too.
 
 For use inside `jax.shard_map`, for images too large for one device, or to share the
 work on one image. Neighbours exchange 5 rows or columns, and on the way back the
 gradients of those; nothing is gathered.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal, Unpack, overload
 
 import jax
@@ -35,6 +36,7 @@ from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.ranges import in_ranges, split_range
 from jax_fused_ssim.spec import Spec
 from jax_fused_ssim.ssim import Keywords
+from jax_fused_ssim.volume import VolumeKeywords
 from jax_fused_ssim.weights import Weighting, checked_weights, weighted_loss_mean
 
 # A mesh axis, or several that one image axis is cut over.
@@ -100,12 +102,74 @@ def fused_ssim(
       NameError: a mesh axis that is not one here, as outside `jax.shard_map`.
     """
     check_keywords("fused_ssim", keywords, Keywords.__annotations__)
+    names = {"height_axis": height_axis, "width_axis": width_axis}
+    return _similarity(img1, img2, padding, names, keywords)
+
+
+def fused_ssim3d(
+    img1: ArrayLike,
+    img2: ArrayLike,
+    padding: Literal["same", "valid"] = "same",
+    *,
+    depth_axis: AxisName | None = None,
+    height_axis: AxisName | None = None,
+    width_axis: AxisName | None = None,
+    **keywords: Unpack[VolumeKeywords],
+) -> Array:
+    """`jax_fused_ssim.fused_ssim3d` of volumes that are sharded along spatial axes.
+
+    To be called inside `jax.shard_map`, on the block that a device holds, as
+    `sharded.fused_ssim`, whose values, maps and gradients are those of the whole too.
+    Neighbours exchange 5 slices along the depth.
+
+    Args:
+      img1: the block of this device, Float[Array, "*batch C D H W"], or
+        "*batch D H W C" for data_format "NDHWC". Blocks are equal, and have at least as
+        many pixels as the window (11) along an axis that is cut.
+      img2: like img1.
+      padding: as in `sharded.fused_ssim`.
+      depth_axis: the mesh axis that the depth is sharded over, or a tuple of them; None
+        if it is not.
+      height_axis: the same for the height.
+      width_axis: the same for the width.
+      **keywords: those of `jax_fused_ssim.fused_ssim3d` that `sharded.fused_ssim` has,
+        as there.
+
+    Returns:
+      As `sharded.fused_ssim`.
+
+    Raises:
+      TypeError: as `jax_fused_ssim.fused_ssim3d`.
+      ValueError: as `sharded.fused_ssim`.
+      NameError: as `sharded.fused_ssim`.
+    """
+    check_keywords("fused_ssim3d", keywords, VolumeKeywords.__annotations__)
+    names = {
+        "depth_axis": depth_axis,
+        "height_axis": height_axis,
+        "width_axis": width_axis,
+    }
+    return _similarity(
+        img1, img2, padding, names, {"data_format": "NCDHW", **keywords}, volumes=True
+    )
+
+
+def _similarity(
+    img1: ArrayLike,
+    img2: ArrayLike,
+    padding: Literal["same", "valid"],
+    names: Mapping[str, AxisName | None],
+    keywords: Any,
+    volumes: bool = False,
+) -> Array:
+    """`fused_ssim`, or with `volumes` `fused_ssim3d`; `names`: of the mesh axes, by the
+    arguments that they are."""
     weights, weighting = _taken(keywords)
     _check_padding(padding)
     one_range, ranges = split_range(keywords.pop("data_range", 1.0))
-    spec = checked_spec(padding, data_range=one_range, **keywords)
+    spec = checked_spec(padding, volumes=volumes, data_range=one_range, **keywords)
     reduction = keywords.get("reduction", "mean")
-    mesh_axes = _checked_names(height_axis, width_axis)
+    mesh_axes = _checked_names(names)
     if reduction == "none" and padding == "valid":
         reach = spec.window.before
         raise ValueError(
@@ -114,7 +178,7 @@ def fused_ssim(
             f'{reach} pixels of the whole map of padding="same": the rest is the valid '
             "map."
         )
-    cut = _cut(height_axis, width_axis, spec)
+    cut = _cut(names, spec)
     x, y = _checked_blocks(img1, img2, cut, spec, ranges)
     weights = checked_weights(weights, weighting, (x, y), spec, reduction)
     mean = Mean(spec, reduction, cut, mesh_axes)
@@ -192,8 +256,9 @@ def photometric_loss(
     _check_padding(keywords.get("padding", "same"))
     one_range, ranges = split_range(keywords.pop("data_range", 1.0))
     spec = loss_spec(data_range=one_range, **keywords)
-    mesh_axes = _checked_names(height_axis, width_axis)
-    cut = _cut(height_axis, width_axis, spec)
+    axes = {"height_axis": height_axis, "width_axis": width_axis}
+    mesh_axes = _checked_names(axes)
+    cut = _cut(axes, spec)
     names = ("predictions", "targets")
     x, y = _checked_blocks(predictions, targets, cut, spec, ranges, names)
     weights = checked_weights(weights, weighting, (x, y), spec)
@@ -215,14 +280,12 @@ def _taken(keywords: Any) -> tuple[ArrayLike | None, Weighting]:
     return keywords.pop("weights", None), keywords.pop("weighting", "map")
 
 
-def _cut(
-    height_axis: AxisName | None, width_axis: AxisName | None, spec: Spec
-) -> tuple[ShardedAxis, ...]:
+def _cut(names: Mapping[str, AxisName | None], spec: Spec) -> tuple[ShardedAxis, ...]:
     """The axes that more than one device shares."""
     return tuple(
         ShardedAxis(axis, name, padded)
         for axis, name, padded in zip(
-            spec.spatial_axes, (height_axis, width_axis), spec.padding, strict=True
+            spec.spatial_axes, names.values(), spec.padding, strict=True
         )
         if name is not None and jax.lax.axis_size(name) > 1
     )
@@ -244,15 +307,15 @@ def _checked_blocks(
     return in_ranges(*placed_alike(x, y, spec), ranges, spec)
 
 
-def _checked_names(*names: AxisName | None) -> tuple[Any, ...]:
+def _checked_names(names: Mapping[str, AxisName | None]) -> tuple[Any, ...]:
     """The mesh axes, those in a tuple taken apart."""
     flat: list[Any] = []
-    for name in names:
+    for name in names.values():
         flat += name if isinstance(name, tuple) else [name] if name is not None else []
     if not flat or len(set(flat)) < len(flat):
         raise ValueError(
-            "height_axis and width_axis must name different mesh axes, and one of them "
-            f"at least; got {names[0]!r} and {names[1]!r}"
+            f"{' and '.join(names)} must name different mesh axes, and one of them at "
+            f"least; got {' and '.join(map(repr, names.values()))}"
         )
     return tuple(flat)
 

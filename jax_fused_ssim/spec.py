@@ -15,8 +15,10 @@ class Spec:
     """Static parameters of an op.
 
     Operands are `[..., H, W]` (planes; channels are a leading dimension) or, with
-    `channels_last`, `[..., H, W, C]`. Leading dimensions of the two images broadcast:
-    one may have size 1 where the other has size n.
+    `channels_last`, `[..., H, W, C]`; of volumes `[..., D, H, W]` or
+    `[..., D, H, W, C]`, where "image" and "plane" stand for a volume and for one
+    channel of it. Leading dimensions of the two images broadcast: one may have size 1
+    where the other has size n.
 
     Attributes:
       data_range: L, the difference between the largest and the smallest value that a
@@ -24,15 +26,16 @@ class Spec:
       k1: K1 of the formula, C1 = (K1 L)^2.
       k2: K2 of the formula, C2 = (K2 L)^2.
       window: what the statistics are taken under.
-      padding: for H and for W, whether the image is zero padded there, so that the map
-        has the image's size; otherwise every window of the map lies inside.
+      volumes: whether windows have three dimensions, and images D, H and W.
+      padding: for every spatial axis, whether the image is zero padded there, so that
+        the map has the image's size; otherwise every window of the map lies inside.
       channels_last: the layout.
       scale: multiplies the sums of 1 - SSIM.
       error_scale: multiplies the sums of errors.
       ssim_weight: what a loss, and its gradient, has of the scaled sum of 1 - SSIM.
       l1_weight: what it has of the scaled sum of absolute errors.
       l2_weight: what it has of the scaled sum of squared errors.
-      crop: for H and for W, whether errors are counted only where the map is.
+      crop: for every spatial axis, whether errors are counted only where the map is.
       summed: over how many of the last dimensions of `plane_shape` a loss is summed.
       implementation: None (the kernel where there is one), "fused" (an error at
         lowering where there is none) or "xla" (plain JAX).
@@ -42,39 +45,61 @@ class Spec:
     k1: float = 0.01
     k2: float = 0.03
     window: Window = COMPILED_IN
-    padding: tuple[bool, bool] = (True, True)
+    volumes: bool = False
+    padding: tuple[bool, ...] = (True, True)
     channels_last: bool = False
     scale: float = 1.0
     error_scale: float = 1.0
     ssim_weight: float = 1.0
     l1_weight: float = 0.0
     l2_weight: float = 0.0
-    crop: tuple[bool, bool] = (False, False)
+    crop: tuple[bool, ...] = (False, False)
     summed: int = 0
     implementation: str | None = None
+
+    def __post_init__(self) -> None:
+        axes = len(self.spatial_axes)
+        assert len(self.padding) == len(self.crop) == axes, self
 
     @property
     def spatial_ndim(self) -> int:
         """How many trailing dimensions are not leading ones."""
-        return 3 if self.channels_last else 2
+        return len(self.spatial_axes) + self.channels_last
 
     @property
-    def spatial_axes(self) -> tuple[int, int]:
-        """The axes of H and W, counted from the end."""
-        return (-3, -2) if self.channels_last else (-2, -1)
+    def spatial_axes(self) -> tuple[int, ...]:
+        """The axes of H and W, of volumes of D, H and W, counted from the end."""
+        end = -1 if self.channels_last else 0
+        return tuple(range(end - (3 if self.volumes else 2), end))
+
+    @property
+    def image_ndim(self) -> int:
+        """How many trailing dimensions an image has with all of its channels."""
+        return len(self.spatial_axes) + 1
+
+    @property
+    def channel_axis(self) -> int:
+        """Counted from the end."""
+        return -1 if self.channels_last else -self.image_ndim
+
+    @property
+    def sides(self) -> str:
+        """The spatial dimensions, for errors."""
+        return "D, H and W" if self.volumes else "H and W"
 
     @property
     def layout(self) -> str:
         """The dimensions of images, for errors."""
-        return "[..., H, W, C]" if self.channels_last else "[..., C, H, W]"
+        sides = "D, H, W" if self.volumes else "H, W"
+        return f"[..., {sides}, C]" if self.channels_last else f"[..., C, {sides}]"
 
     def attributes(self, dtype: DTypeLike) -> dict[str, float | bool | np.ndarray]:
         """The attributes of a custom call with images of a dtype:
         common/parameters.h, and the taps of a window that is not compiled in."""
         compiled_in = self.window.is_compiled_in
         taps = [] if compiled_in else self.window.taps(compute_dtype(dtype))
-        pad_y, pad_x = self.padding
-        crop_y, crop_x = self.crop
+        *pad_z, pad_y, pad_x = self.padding
+        *_, crop_y, crop_x = self.crop
         return {
             "data_range": float(self.data_range),
             "k1": float(self.k1),
@@ -85,21 +110,23 @@ class Spec:
             "l1_weight": float(self.l1_weight),
             "l2_weight": float(self.l2_weight),
             "window": np.asarray(taps, np.float64),
+            "pad_z": any(pad_z),
             "pad_y": pad_y,
             "pad_x": pad_x,
             "crop_y": crop_y,
             "crop_x": crop_x,
             "channels_last": self.channels_last,
+            "volumes": self.volumes,
         }
 
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
-        """`Window.margins` for H and for W."""
+        """`Window.margins` for every spatial axis."""
         return tuple(map(self.window.margins, self.padding))
 
     @property
     def margins_of_map(self) -> tuple[tuple[int, int], ...]:
-        """`Window.margins_of_map` for H and for W."""
+        """`Window.margins_of_map` for every spatial axis."""
         return tuple(map(self.window.margins_of_map, self.padding))
 
     def scaled(self, scale: float) -> "Spec":
@@ -120,7 +147,8 @@ class Spec:
 
     def plain(self) -> "Spec":
         """The same without errors: gradients are of 1 - SSIM."""
-        return dataclasses.replace(self.with_weights(1.0, 0.0, 0.0), crop=(False,) * 2)
+        whole = (False,) * len(self.crop)
+        return dataclasses.replace(self.with_weights(1.0, 0.0, 0.0), crop=whole)
 
     def with_crop(self, axes: Sequence[int], cropped: bool) -> "Spec":
         """The same with another crop along some of the spatial axes."""
@@ -132,13 +160,12 @@ class Spec:
         return dataclasses.replace(self, padding=padding)
 
     def _replaced(
-        self, flags: tuple[bool, bool], axes: Sequence[int], value: bool
-    ) -> tuple[bool, bool]:
-        y, x = (
+        self, flags: tuple[bool, ...], axes: Sequence[int], value: bool
+    ) -> tuple[bool, ...]:
+        return tuple(
             value if axis in axes else flag
             for axis, flag in zip(self.spatial_axes, flags, strict=True)
         )
-        return y, x
 
     def error_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of what errors are counted in, of images of this shape."""

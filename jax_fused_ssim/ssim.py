@@ -23,11 +23,9 @@ from jax_fused_ssim.spec import Spec
 from jax_fused_ssim.weights import Weighting, weighted_loss_mean
 
 
-class Keywords(TypedDict, total=False):
-    """The keywords of `fused_ssim`, which says what they mean, for functions that have
-    the same."""
+class CommonKeywords(TypedDict, total=False):
+    """The keywords that `fused_ssim` and `fused_ssim3d` share."""
 
-    data_format: DataFormat
     data_range: DataRange
     k1: Number
     k2: Number
@@ -38,6 +36,13 @@ class Keywords(TypedDict, total=False):
     weighting: Weighting
     reduction: Reduction
     implementation: Implementation
+
+
+class Keywords(CommonKeywords, total=False):
+    """The keywords of `fused_ssim`, which says what they mean, for functions that have
+    the same."""
+
+    data_format: DataFormat
 
 
 def fused_ssim(
@@ -151,18 +156,42 @@ def fused_ssim(
       Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility
       to structural similarity", IEEE Transactions on Image Processing 13(4), 2004.
     """
-    one_range, ranges = split_range(data_range)
-    spec = checked_spec(
+    return similarity(
+        img1,
+        img2,
         padding,
+        train,
         data_format=data_format,
-        data_range=one_range,
+        data_range=data_range,
         k1=k1,
         k2=k2,
         window_size=window_size,
         sigma=sigma,
         sample_covariance=sample_covariance,
+        weights=weights,
+        weighting=weighting,
         reduction=reduction,
         implementation=implementation,
+    )
+
+
+def similarity(
+    img1: ArrayLike,
+    img2: ArrayLike,
+    padding: Padding,
+    train: bool,
+    *,
+    volumes: bool = False,
+    data_range: DataRange,
+    weights: ArrayLike | None,
+    weighting: Weighting,
+    reduction: Reduction,
+    **of_spec: Any,
+) -> Array:
+    """`fused_ssim`, or with `volumes` `fused_ssim3d`, whose arguments it has."""
+    one_range, ranges = split_range(data_range)
+    spec = checked_spec(
+        padding, volumes=volumes, data_range=one_range, reduction=reduction, **of_spec
     )
     x, y, weights, spec = checked_operands(
         (img1, img2), weights, weighting, padding, spec, reduction, ranges=ranges
@@ -205,9 +234,8 @@ def _forward_only_fwd(
 
 def _forward_only_bwd(*static_residuals_cotangent: Any) -> Any:
     raise TypeError(
-        "fused_ssim was called with train=False and its result is being "
-        "differentiated. Use train=True, or jax.lax.stop_gradient if no gradient is "
-        "wanted through it."
+        "The SSIM was called with train=False and its result is being differentiated. "
+        "Use train=True, or jax.lax.stop_gradient if no gradient is wanted through it."
     )
 
 

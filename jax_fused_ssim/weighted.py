@@ -207,8 +207,7 @@ def mean_scales_of(seen: Array, spec: Spec, dtype: Any) -> Array:
 
 def _over_pixels(a: Array, spec: Spec) -> Array:
     """For every plane, or every image of interleaved channels, the sum."""
-    y_axis, x_axis = spec.spatial_axes
-    a = split_sum_of_any(split_sum_of_any(a, (x_axis,)), (y_axis + 1,))
+    a = xla.sum_over_pixels(a, spec)
     return split_sum_of_any(a, (-1,)) if spec.channels_last else a
 
 

@@ -78,16 +78,21 @@ def checked_weights(
 def _check_shape(shape: Sequence[int], image: Sequence[int], spec: Spec) -> None:
     pairs = zip(reversed(shape), reversed(image), strict=False)
     fits = len(shape) <= len(image) and all(n in (1, whole) for n, whole in pairs)
-    channel = len(image) - 1 if spec.channels_last else len(image) - 3
+    channel = len(image) + spec.channel_axis
     mask = [n for i, n in enumerate(image) if i != channel]
-    of_mask = len(shape) >= 2 and list(shape) == mask[-len(shape) :]
+    axes = len(spec.spatial_axes)
+    of_mask = len(shape) >= axes and list(shape) == mask[-len(shape) :]
     # [H, W] may by chance have the sizes of [W, C], and is what is meant.
-    if fits and not (of_mask and spec.channels_last and len(shape) == 2):
+    if fits and not (of_mask and spec.channels_last and len(shape) == axes):
         return
+    sides = "D, H, W" if spec.volumes else "H, W"
     shapes, way_out = (
-        ("[H, W, 1] or [H, W, C]", "mask[..., None]")
+        (f"[{sides}, 1] or [{sides}, C]", "mask[..., None]")
         if spec.channels_last
-        else ("[H, W], [1, H, W] or [C, H, W]", "mask[..., None, :, :]")
+        else (
+            f"[{sides}], [1, {sides}] or [C, {sides}]",
+            f"mask[..., None{', :' * axes}]",
+        )
     )
     hint = f" Of a mask without channels take {way_out}." if of_mask else ""
     raise ValueError(

@@ -32,6 +32,7 @@ def takes(weights: Array, mean: Mean) -> bool:
     """Whether one op can count the SSIM and the errors."""
     return (
         mean.is_whole
+        and not mean.spec.volumes
         and mean.reduction != "per_channel"  # errors are of all channels together
         and len(axes_of(weights, mean.spec)) == 2
     )

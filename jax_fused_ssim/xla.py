@@ -45,10 +45,12 @@ def _pad(a: Array, margins: Sequence[tuple[int, int]], spec: Spec) -> Array:
 
 
 def _windowed_mean(a: Array, spec: Spec) -> Array:
-    y_axis, x_axis = spec.spatial_axes
-    rows = _windowed_sum(a, y_axis, spec.window)
-    # Or XLA inlines this pass into the next one, which computes it again for each tap.
-    return _windowed_sum(lax.optimization_barrier(rows), x_axis, spec.window)
+    first, *others = spec.spatial_axes
+    a = _windowed_sum(a, first, spec.window)
+    for axis in others:
+        # Or XLA inlines a pass into the next one, which computes it again for each tap.
+        a = _windowed_sum(lax.optimization_barrier(a), axis, spec.window)
+    return a
 
 
 def _at_least_zero(a: Array) -> Array:
@@ -137,14 +139,17 @@ def _dissimilarity(t: _Terms) -> Array:
 
 
 def _scaled_sum(dissimilarity: Array, spec: Spec) -> Array:
-    y_axis, x_axis = spec.spatial_axes
     # The scale in two parts: rounded alone it would be wrong for every pixel alike.
     scale = np.asarray(spec.scale, dissimilarity.dtype)
     rest = np.asarray(spec.scale - float(scale), dissimilarity.dtype)
     scaled = dissimilarity * scale + dissimilarity * rest
     bound = 2 * abs(spec.scale)
-    rows = split_sum(scaled, x_axis, bound)
-    return split_sum(rows, y_axis + 1, bound * _terms_in(dissimilarity.shape, [x_axis]))
+    # The last axis first; what goes moves those before it.
+    for gone, axis in enumerate(reversed(spec.spatial_axes)):
+        terms = scaled.shape[axis + gone]
+        scaled = split_sum(scaled, axis + gone, bound)
+        bound *= _terms_in([terms], [0])
+    return scaled
 
 
 def _terms_in(shape: Sequence[Any], axes: Sequence[int]) -> int:
@@ -181,14 +186,18 @@ def absolute(d: Array) -> Array:
     return jnp.where(d == 0, 0, jnp.abs(d))
 
 
+def sum_over_pixels(a: Array, spec: Spec) -> Array:
+    """For every plane, the sum of terms without a bound."""
+    # The last axis first; what goes moves those before it.
+    for gone, axis in enumerate(reversed(spec.spatial_axes)):
+        a = split_sum_of_any(a, (axis + gone,))
+    return a
+
+
 def _errors(d: Array, spec: Spec) -> Array:
     """For every plane, error_scale * sum of |d| and of d^2."""
-    y_axis, x_axis = spec.spatial_axes
     d = _where_counted(d, spec)
-    sums = [
-        split_sum_of_any(split_sum_of_any(e, (x_axis,)), (y_axis + 1,))
-        for e in (absolute(d), d * d)
-    ]
+    sums = [sum_over_pixels(e, spec) for e in (absolute(d), d * d)]
     return jnp.stack(sums, -1) * np.asarray(spec.error_scale, d.dtype)
 
 

@@ -5,7 +5,7 @@ E[x^2] - mu^2, where the package works with the sum and difference of the images
 precision (NumPy's longdouble) leaves no doubt about the last digits of float64.
 
 All functions take [..., H, W] arrays (`planes` makes them of channels-last ones) and
-return longdouble ones.
+return longdouble ones. `Similarity` takes volumes too, [..., D, H, W].
 """
 
 import numpy as np
@@ -33,13 +33,13 @@ def relative(found, exact, half_ulp=0.0):
     return float(np.linalg.norm(error) / np.linalg.norm(exact))
 
 
-def planes(a, channels_last):
-    """The array with channels as a leading dimension."""
-    return np.moveaxis(a, -1, -3) if channels_last else a
+def planes(a, channels_last, axes=2):
+    """The array with channels as a leading dimension, before the spatial axes."""
+    return np.moveaxis(a, -1, -1 - axes) if channels_last else a
 
 
-def unplanes(a, channels_last):
-    return np.moveaxis(a, -3, -1) if channels_last else a
+def unplanes(a, channels_last, axes=2):
+    return np.moveaxis(a, -1 - axes, -1) if channels_last else a
 
 
 def _reach(padding, of):
@@ -49,14 +49,14 @@ def _reach(padding, of):
 
 
 def _pad(a, margins):
-    return np.pad(a, [(0, 0)] * (a.ndim - 2) + [*margins])
+    return np.pad(a, [(0, 0)] * (a.ndim - len(margins)) + [*margins])
 
 
-def _windowed_mean(a, of):
-    """Mean under a window wherever it lies inside the array."""
+def _windowed_mean(a, of, axes=2):
+    """Mean under a window wherever it lies inside the array, along the last axes."""
     taps = window(*of)
     last = len(taps) - 1
-    for axis in (-2, -1):
+    for axis in range(-axes, 0):
         size = a.shape[axis] - last
         lines = np.moveaxis(a, axis, 0)
         total = np.zeros((size, *lines.shape[1:]), REAL)
@@ -79,7 +79,8 @@ class Similarity:
 
     With `seen`, booleans of all pixels, the statistics are of the pixels seen: windows
     lack the others, and the border. `of`: size and sigma of the window. `sample`:
-    variances and covariance are those of a sample.
+    variances and covariance are those of a sample. `padding`: of every spatial axis,
+    three of volumes.
     """
 
     def __init__(
@@ -101,10 +102,12 @@ class Similarity:
             self.seen, self.scales = seen, mean_scales(seen, padding, of)
         x, y = (_pad(self.seen * a, _reach(padding, of)) for a in (x, y))
 
-        def mean(a):
-            return self.scales * _windowed_mean(a, of)
+        axes = len(padding)
 
-        count = REAL(of[0] ** 2)
+        def mean(a):
+            return self.scales * _windowed_mean(a, of, axes)
+
+        count = REAL(of[0] ** axes)
         self.correction = correction = count / (count - 1) if sample else 1
         mu1, mu2 = self.means = mean(x), mean(y)
         s11 = correction * (mean(x * x) - mu1**2)
@@ -129,7 +132,8 @@ class Similarity:
             last = self.of[0] - 1
             reach = _reach(self.padding, self.of)
             margins = [(last - before, last - after) for before, after in reach]
-            return _windowed_mean(_pad(cotangent * self.scales * a, margins), self.of)
+            a = _pad(cotangent * self.scales * a, margins)
+            return _windowed_mean(a, self.of, len(self.padding))
 
         spread_variance, spread_s12 = spread(in_variance), spread(in_s12)
 

@@ -40,11 +40,12 @@ def run(cwd, *args):
 
 def test_readme(tmp_path):
     printed = run(tmp_path, "-c", code_of("README.md")).splitlines()
-    mean, per_image, scales, last = printed
+    mean, per_image, scales, volume, last = printed
     numbers = [float(n) for n in re.findall(r"[\d.]+", per_image)]
     assert len(numbers) == 4
     assert abs(sum(numbers) / 4 - float(mean)) < 1e-6
     assert 0 < float(scales) < 1
+    assert 0 < float(volume) < 1
     assert 0 < float(last) < 1
 
 

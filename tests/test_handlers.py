@@ -11,7 +11,7 @@ import ops_table
 import pytest
 import reference
 
-from jax_fused_ssim.native import SCRATCH_WORDS
+from jax_fused_ssim.native import SCRATCH_WORDS, VOLUME_TARGETS
 
 SHAPE = (2, 3, 16, 18)
 PLANES = SHAPE[:2]
@@ -25,11 +25,13 @@ ATTRIBUTES = {
     "l1_weight": np.float64(0.8),
     "l2_weight": np.float64(0.1),
     "window": np.empty(0),
+    "pad_z": np.bool_(False),
     "pad_y": np.bool_(True),
     "pad_x": np.bool_(True),
     "crop_y": np.bool_(True),
     "crop_x": np.bool_(False),
     "channels_last": np.bool_(False),
+    "volumes": np.bool_(False),
 }
 
 
@@ -386,3 +388,47 @@ def test_constants_out_of_range(op, name, value):
     operands, results = OPS[op]
     message = f"{name} must be within"
     refused(op, operands, results, message, **{name: np.float64(value)})
+
+
+AS_VOLUMES = {"volumes": np.bool_(True), "pad_z": np.bool_(True)}
+takes_volumes = pytest.mark.parametrize(
+    "op", [op for op in OPS if f"jax_fused_ssim_{op}" in VOLUME_TARGETS]
+)
+
+
+def of_volumes(op, dtype="float32"):
+    """Operands and results whose first dimension of channels is the depth."""
+    operands, results = (
+        [array(a.shape, dtype) if a is IMAGE else a for a in arrays]
+        for arrays in OPS[op]
+    )
+    of_planes = {LOSS: SHAPE[:1], WORDS: (*SHAPE[:1], SCRATCH_WORDS)}
+    return operands, [array(of_planes.get(a, a.shape), a.dtype) for a in results]
+
+
+@takes_volumes
+def test_volumes_that_fit(op):
+    found = call(op, *of_volumes(op), **AS_VOLUMES)
+    assert all(np.isfinite(a).all() for a in found[:-1])
+
+
+@every_op
+def test_volumes_without_a_kernel(op):
+    if f"jax_fused_ssim_{op}" not in VOLUME_TARGETS:
+        refused(op, *OPS[op], "no kernel counts errors", **AS_VOLUMES)
+
+
+@takes_volumes
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_volumes_of_half_precision(op, dtype):
+    refused(op, *of_volumes(op, dtype), "dtype float32 or float64", **AS_VOLUMES)
+
+
+@takes_volumes
+def test_volumes_that_do_not_fit(op):
+    operands, results = of_volumes(op)
+    refused(op, *OPS[op], "must be dtype", **AS_VOLUMES)  # results of planes
+    flat = [array(a.shape[2:]) for a in operands]
+    refused(op, flat, results, "number of dimensions, at least 3", **AS_VOLUMES)
+    unpadded = AS_VOLUMES | {"pad_z": np.bool_(False)}
+    refused(op, operands, results, "smaller than the window", **unpadded)

@@ -20,6 +20,7 @@ from jax_fused_ssim import (
     CUSTOM_CALL_TARGETS,
     fused_ms_ssim,
     fused_ssim,
+    fused_ssim3d,
     photometric_loss,
     ssim_terms,
     xla,
@@ -189,6 +190,10 @@ FUNCTIONS = {
     ),
     "border": functools.partial(fused_ssim, padding="reflect"),
     "terms": lambda x, y, **options: jnp.stack(ssim_terms(x, y, **options)),
+    # The channels of an image as slices.
+    "volume": lambda x, y, **options: fused_ssim3d(
+        x[..., None, :, :, :], y[..., None, :, :, :], **options
+    ),
     "loss": _loss,
     "loss_per_image": functools.partial(_loss, reduction="per_image"),
 }

@@ -16,6 +16,7 @@ from jax_fused_ssim import (
     conventions,
     fused_ms_ssim,
     fused_ssim,
+    fused_ssim3d,
     image_metrics,
     photometric_loss,
     sharded,
@@ -48,6 +49,12 @@ def of_scales(restored: Array, target: Array) -> Array:
     mixed = 0.84 * (1 - fused_ms_ssim(restored, target, data_format="NHWC"))
     channels = fused_ssim(restored, target, reduction="per_channel")
     return mixed + assert_type(channels, Array).mean()
+
+
+def of_volumes(scan: Array, other: Array) -> Array:
+    uniform = fused_ssim3d(scan, other, "valid", window_size=7, sigma=None)
+    block = sharded.fused_ssim3d(scan, other, depth_axis="d", data_format="NDHWC")
+    return assert_type(uniform, Array) + assert_type(block, Array)
 
 
 def of_exposure(rendered: Array, photograph: Array) -> Array:

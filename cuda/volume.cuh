@@ -1,0 +1,661 @@
+// SSIM of volumes: a column of a plane marches along the depth, in one pass.
+//
+// A block owns Shape::kWidth x Shape::kHeight pixels of the map in every slice of its
+// piece of the depth, and takes one slice a step. Both images are read there and in a
+// halo, as s and d (common/formula.h); the four moments are convolved along the rows,
+// from shared memory to shared memory; then along the columns, from shared memory to
+// registers; and then along the depth, where a thread keeps, of each of its pixels and
+// moments, the ten sums that are not complete yet. What is complete is a slice of the
+// map: added up, written, or its derivatives. For a gradient these go back the same
+// way, along rows and columns; but where they meet the depth they wait in a ring in
+// shared memory, as the registers are full.
+//
+// Whatever lies before or behind the volume is its zero padding: slices of nothing but
+// what zeros are without the centres.
+
+#ifndef JAX_FUSED_SSIM_CUDA_VOLUME_CUH_
+#define JAX_FUSED_SSIM_CUDA_VOLUME_CUH_
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "common/centre.h"
+#include "common/formula.h"
+#include "common/measure.h"
+#include "common/plane_sum.h"
+#include "cuda/centre.cuh"
+#include "cuda/convolve.cuh"
+#include "cuda/element.cuh"
+#include "cuda/leading.cuh"
+#include "cuda/overlap.cuh"
+#include "cuda/pieces.cuh"
+#include "cuda/span.cuh"
+#include "cuda/volume_shape.h"
+#include "cuda/volume_sum.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+// Adds a slice to the sums along the depth that are not complete, the next of which it
+// completes. The order is that in which slices come.
+template <typename T>
+__device__ __forceinline__ T add_slice(const CompiledWindow<T>&, T v,
+                                       T (&sums)[2 * kRadius]) {
+  const T complete = fma(normal_tap<T>(2 * kRadius), v, sums[0]);
+#pragma unroll
+  for (int k = 0; k < 2 * kRadius - 1; ++k) {
+    sums[k] = fma(normal_tap<T>(2 * kRadius - 1 - k), v, sums[k + 1]);
+  }
+  sums[2 * kRadius - 1] = normal_tap<T>(0) * v;
+  return complete;
+}
+template <typename T>
+__device__ __forceinline__ T add_slice(const GivenWindow<T>& window, T v,
+                                       T (&sums)[2 * kRadius]) {
+  const auto with = [&](int tap, T sum) {
+    return window.has(tap) ? fma(window.taps[tap], v, sum) : sum;
+  };
+  const T complete = with(2 * kRadius, sums[0]);
+#pragma unroll
+  for (int k = 0; k < 2 * kRadius - 1; ++k) {
+    sums[k] = with(2 * kRadius - 1 - k, sums[k + 1]);
+  }
+  sums[2 * kRadius - 1] = with(0, T(0));
+  return complete;
+}
+
+__device__ __forceinline__ void store_four(float* to, const float (&v)[4]) {
+  *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
+}
+__device__ __forceinline__ void store_four(double* to, const double (&v)[4]) {
+  store_row(to, v);
+}
+
+// Where a window of the depth has a tap.
+template <typename T>
+__device__ __forceinline__ bool has_tap(const CompiledWindow<T>&, int) {
+  return true;
+}
+template <typename T>
+__device__ __forceinline__ bool has_tap(const GivenWindow<T>& window, int k) {
+  return window.has(k);
+}
+template <typename T>
+__device__ __forceinline__ T tap(const CompiledWindow<T>&, int k) {
+  return normal_tap<T>(k);
+}
+template <typename T>
+__device__ __forceinline__ T tap(const GivenWindow<T>& window, int k) {
+  return window.taps[k];
+}
+
+template <typename T, bool kGradient, typename Taps, typename Shape>
+class Volume {
+ public:
+  using Job = VolumeJob<T, Taps>;
+  using Layout = VolumeLayout<T, kGradient, Shape>;
+  using Maps = DerivativeMaps<1>;
+
+  __device__ __forceinline__ Volume(const Job& job, unsigned char* shared)
+      : job_(job),
+        common_(reinterpret_cast<Common*>(shared)),
+        own_(reinterpret_cast<Own*>(shared + sizeof(Common)) + threadIdx.x),
+        images_(reinterpret_cast<T*>(shared + Layout::kKeptBytes)),
+        moment_rows_(images_ + kBuffers * Layout::kImages),
+        maps_(moment_rows_ + kBuffers * Layout::kMomentRows),
+        map_rows_(maps_ + kBuffers * Layout::kMapWords),
+        ring_(map_rows_ + kBuffers * Layout::kRowWords),
+        thread_(threadIdx.x) {
+    static_assert(sizeof(Common) + kThreads * sizeof(Own) == Layout::kKeptBytes, "");
+  }
+
+  __device__ __forceinline__ void run() {
+    let_next_launch_begin();
+    Pieces<Job> pieces(job_, blockIdx.x);
+    Piece piece;
+    while (pieces.next(job_, piece)) {
+      place(piece, pieces.first_channel());
+      __syncthreads();
+      march();
+      flush();
+      __syncthreads();
+    }
+  }
+
+ private:
+  static constexpr int kBuffers = Layout::kBuffers;
+  static constexpr int kRows = Shape::kRows;
+  static constexpr int kThreads = Shape::kThreads;
+  static constexpr int kGroup = Layout::kGroup;
+  static constexpr int kDeep = Layout::kDeep;
+  // A row of the images is read in pairs, which begin at an even pixel: so there may be
+  // a pixel before the row, and one behind it.
+  static constexpr int kPairs = Layout::kImageWidth / 2 + 1;
+  static constexpr int kLoads =
+      (kPairs * Layout::kImageHeight + kThreads - 1) / kThreads;
+
+  // How many slices after its image slice was asked for a stage takes it.
+  static constexpr int kRowsLag = 1;
+  static constexpr int kMapLag = Shape::kOverlaps ? 2 : 1;
+  static constexpr int kMapRowsLag = Shape::kOverlaps ? 3 : 1;
+  static constexpr int kRingLag = Shape::kOverlaps ? 4 : 1;
+  static constexpr int kOutLag = kRingLag + 1;
+
+  // What all threads have in common in a piece, in shared memory, as the registers are
+  // full: spilled ones would come from far, because little of the cache is left.
+  struct alignas(16) Common {
+    Pair<T> offsets;
+    Centre<T> centre;
+    const T* img1;  // from where the column begins in slice 0
+    const T* img2;
+    T* grad;         // so that it has the same offsets as the images
+    int64_t map_at;  // the column's, in the map or its weights
+    int64_t plane;
+    int skipped;  // pixels before the first that the column has of the images
+  };
+  // What a thread has of its own: where what it reads, and its pixel of the gradient,
+  // are in a slice of the images, from the beginning of the column's; and bits.
+  struct alignas(16) Own {
+    int load_at[kLoads], out_at;
+    unsigned int flags;
+  };
+
+  // Slices [begin, end).
+  struct Slices {
+    int begin, end;
+    __device__ __forceinline__ bool hold(int z) const { return begin <= z && z < end; }
+  };
+
+  __device__ __forceinline__ void place(const Piece& piece, int64_t channel) {
+    uint64_t rest = static_cast<uint64_t>(piece.strip);
+    const int64_t column_x = take_index(rest, job_.columns_x);
+    const int64_t column_y = take_index(rest, job_.columns_y);
+    const auto image = static_cast<int64_t>(rest);
+    // Where the results begin in the image.
+    const int64_t y = column_y * Layout::kOutHeight + (kGradient ? 0 : job_.map_y);
+    const int64_t x = column_x * Layout::kOutWidth + (kGradient ? 0 : job_.map_x);
+    const int first = kGradient ? 0 : job_.map_z;
+    out_ = {piece.begin + first, piece.end + first};
+    const Slices map = {job_.map_z, job_.map_z + job_.map_depth};
+    map_ = {max(out_.begin - Layout::kMapHalo, map.begin),
+            min(out_.end + Layout::kMapHalo, map.end)};
+    slices_ = {map_.begin - kRadius, map_.end + kRadius};
+
+    const ImageOffsets offset = image_offsets(job_.leading, image);
+    const int64_t top = y - Layout::kImageHalo, left = x - Layout::kImageHalo;
+    const int skipped = static_cast<int>(left & 1);
+    const Pair<T> centres =
+        find_centres(offset.of[kImg1] + channel, offset.of[kImg2] + channel);
+    if (thread_ == 0) {
+      const int64_t corner =
+          (top * job_.width + left - skipped) * job_.channels + channel;
+      const int64_t map_corner = (y - Layout::kMapHalo - job_.map_y) * job_.map_stride +
+                                 (x - Layout::kMapHalo - job_.map_x) * job_.channels +
+                                 channel;
+      const int64_t map_image =
+          kGradient ? offset.of[kWeight] : image * job_.map_depth * job_.map_slice;
+      *common_ = {offsets_of<T, Taps>(centres),
+                  centre_of<T>(centres),
+                  job_.img1 + offset.of[kImg1] + corner,
+                  job_.img2 + offset.of[kImg2] + corner,
+                  job_.grad1 + image * job_.depth * job_.slice + corner,
+                  map_image + map_corner,
+                  image * job_.channels + channel,
+                  skipped};
+    }
+    Own own = {};
+    place_loads(top, left, skipped, own);
+    place_map(y - Layout::kMapHalo, x - Layout::kMapHalo, own);
+    if constexpr (kGradient) place_gradients(y, x, skipped, own);
+    *own_ = own;
+#pragma unroll
+    for (int k = 0; k < kMoments; ++k) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+        for (T& sum : sums_[k][r]) sum = 0;
+      }
+    }
+  }
+
+  // Of planes that begin so many elements into the images.
+  __device__ __forceinline__ Pair<T> find_centres(int64_t plane1,
+                                                  int64_t plane2) const {
+    const int k = thread_ % kCentreSamples;
+    const int quarter = centre_slice(k / kCentreSide, k % kCentreSide);
+    const int64_t at = job_.slice * centre_sample(quarter, job_.depth);
+    const T sample = load_sample<false>(job_, plane1 + at, plane2 + at);
+    return centres_of_samples<Taps>(sample, job_.constants, false);
+  }
+
+  // Of the pairs that the thread reads, from row `top` and column `left` of the image
+  // on.
+  __device__ __forceinline__ void place_loads(int64_t top, int64_t left, int skipped,
+                                              Own& own) const {
+    const Span rows = clip(0, job_.height, top, Layout::kImageHeight);
+    const Span columns = clip(0, job_.width, left, Layout::kImageWidth);
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int row = row_of_load(i), column = column_of_load(i);
+      own.load_at[i] = static_cast<int>((row * job_.width + column) * job_.channels);
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        const bool in = rows.holds(row) && columns.holds(column + k - skipped);
+        own.flags |= unsigned{in} << (kLoadBit + 2 * i + k);
+      }
+    }
+  }
+  // The i-th pair of the thread, in what is read.
+  __device__ __forceinline__ int row_of_load(int i) const {
+    return (thread_ + i * kThreads) / kPairs;
+  }
+  __device__ __forceinline__ int column_of_load(int i) const {
+    return (thread_ + i * kThreads) % kPairs * 2;
+  }
+
+  // Of the thread's pixels of the map, from row `top` and column `left` of the image
+  // on.
+  __device__ __forceinline__ void place_map(int64_t top, int64_t left, Own& own) const {
+    const Span rows =
+        clip(job_.map_y, job_.map_y + job_.map_height, top, Shape::kHeight);
+    const Span columns =
+        clip(job_.map_x, job_.map_x + job_.map_width, left, Shape::kWidth);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int row = map_row() + r;
+      const bool there = rows.holds(row) && columns.holds(map_column());
+      const bool owned =
+          is_owned(row, Shape::kHeight) && is_owned(map_column(), Shape::kWidth);
+      own.flags |= unsigned{there} << (kThereBit + r);
+      own.flags |= unsigned{there && owned} << (kOwnedBit + r);
+    }
+  }
+
+  // Of the thread's pixel of the gradient, which begins at row y and column x.
+  __device__ __forceinline__ void place_gradients(int64_t y, int64_t x, int skipped,
+                                                  Own& own) {
+    const int row = thread_ / Layout::kOutWidth, column = thread_ % Layout::kOutWidth;
+    const bool there =
+        row < Layout::kOutHeight && y + row < job_.height && x + column < job_.width;
+    own.flags |= unsigned{there} << kOutBit;
+    own.out_at = static_cast<int>(((row + Layout::kImageHalo) * job_.width + column +
+                                   Layout::kImageHalo + skipped) *
+                                  job_.channels);
+    slot_ = 0;
+    const int first = out_.begin - kRadius - map_.begin;
+    out_slot_ = first < 0 ? first + Layout::kSlots : first;
+  }
+
+  static __device__ __forceinline__ bool has(unsigned int flags, int bit) {
+    return (flags >> bit & 1) != 0;
+  }
+
+  __device__ __forceinline__ void march() {
+    const int last = kGradient ? out_.end + 2 * kRadius + kOutLag + kDeep - 1
+                               : slices_.end + kMapLag;
+    for (int z = slices_.begin; z < last; ++z) {
+      // Asked for early, needed late.
+      T own_x[kDeep], own_y[kDeep];
+      const int out = z - kOutLag - 2 * kRadius - (kDeep - 1);
+      const bool writes =
+          kGradient && out_.hold(out) && (out - out_.begin) % kDeep == 0;
+      if (writes) load_own(out, own_x, own_y);
+      T x[kLoads][2], y[kLoads][2];
+      const bool loads = slices_.hold(z) && is_inside(z);
+      if (loads) {
+        const Own own = *own_;
+        load_slice(common_->img1 + z * job_.slice, own, x);
+        load_slice(common_->img2 + z * job_.slice, own, y);
+      }
+      filter_image_rows(z - kRowsLag);
+      if (writes) write_gradients(out, own_x, own_y);
+      end_stage();
+      make_map(z - kMapLag);
+      if constexpr (kGradient) {
+        end_stage();
+        filter_map_rows(z - kMapRowsLag - kRadius);
+        end_stage();
+        filter_map_columns(z - kRingLag - kRadius);
+      }
+      if (loads) store_slice(z, x, y);
+      __syncthreads();
+    }
+  }
+
+  static __device__ __forceinline__ void end_stage() {
+    if constexpr (!Shape::kOverlaps) __syncthreads();
+  }
+
+  // Other slices are padding.
+  __device__ __forceinline__ bool is_inside(int z) const {
+    return z >= 0 && z < job_.depth;
+  }
+
+  __device__ __forceinline__ void load_slice(const T* slice, const Own& own,
+                                             T (&to)[kLoads][2]) const {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const unsigned int in = own.flags >> (kLoadBit + 2 * i) & 3;
+      const T* const from = slice + own.load_at[i];
+      if (job_.has_pairs) {
+        Pair<T> pair = {0, 0};
+        if (in) pair = __ldg(reinterpret_cast<const Pair<T>*>(from));
+        to[i][0] = pair.x;
+        to[i][1] = pair.y;
+      } else {
+        to[i][0] = (in & 1) != 0 ? load(from) : T(0);
+        to[i][1] = (in & 2) != 0 ? load(from + job_.channels) : T(0);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void store_slice(int z, const T (&x)[kLoads][2],
+                                              const T (&y)[kLoads][2]) {
+    T* const s = images_ + buffer(z) * Layout::kImages;
+    T* const d = s + Layout::kImagePlane;
+    const int skipped = common_->skipped;
+    const Pair<T> offsets = common_->offsets;
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int row = row_of_load(i);
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        const int column = column_of_load(i) + k - skipped;
+        const int at = row * Layout::kImageWidth + column;
+        if (row < Layout::kImageHeight &&
+            static_cast<unsigned int>(column) < Layout::kImageWidth) {
+          const SumDifference<T> v = sum_difference(x[i][k], y[i][k], offsets);
+          s[at] = v.s;
+          d[at] = v.d;
+        }
+      }
+    }
+  }
+
+  // s, d of a slice -> row-filtered s, d, s^2, d^2.
+  __device__ __forceinline__ void filter_image_rows(int z) {
+    if (!slices_.hold(z) || !is_inside(z)) return;
+    constexpr int kGroups = Shape::kWidth / kGroup;
+    constexpr int kItems = kGroups * Layout::kImageHeight;  // of s, and of d
+    const T* const from = images_ + buffer(z) * Layout::kImages;
+    T* const to = moment_rows_ + buffer(z) * Layout::kMomentRows;
+    for (int i = thread_; i < 2 * kItems; i += kThreads) {
+      const int moment = i / kItems, item = i % kItems;
+      const int column = item % kGroups * kGroup, row = item / kGroups;
+      T* const out_row =
+          to + moment * Layout::kMomentPlane + row * Shape::kWidth + column;
+      T in[kGroup + 2 * kRadius], out[kGroup];
+      load_row(from + moment * Layout::kImagePlane + row * Layout::kImageWidth + column,
+               in);
+      convolve(job_.window, window_of_moment(0), in, out);
+      store_four(out_row, out);
+#pragma unroll
+      for (T& v : in) v *= v;
+      convolve(job_.window, window_of_moment(2), in, out);
+      store_four(out_row + 2 * Layout::kMomentPlane, out);
+    }
+    static_assert(window_of_moment(0) == window_of_moment(1), "");
+    static_assert(window_of_moment(2) == window_of_moment(3), "");
+  }
+
+  // A slice of row-filtered moments -> the slice of the map that it completes.
+  __device__ __forceinline__ void make_map(int z) {
+    if (!slices_.hold(z)) return;
+    const int map_slice = z - kRadius;
+    const bool complete = map_.hold(map_slice);
+    const unsigned int flags = own_->flags;
+    T weight[kRows];
+    if constexpr (kGradient) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        weight[r] = 1;
+        if (job_.weight && complete && has(flags, kThereBit + r)) {
+          weight[r] = load(static_cast<const T*>(job_.weight) + map_at(map_slice, r));
+        }
+      }
+    }
+    T moments[kMoments][kRows];
+    if (is_inside(z)) {
+      const T* const from = moment_rows_ + buffer(z) * Layout::kMomentRows +
+                            map_row() * Shape::kWidth + map_column();
+#pragma unroll
+      for (int k = 0; k < kMoments; ++k) {
+        T in[kRows + 2 * kRadius];
+        load_column<Shape::kWidth>(from + k * Layout::kMomentPlane, in);
+        convolve_down(job_.window, in, moments[k]);
+      }
+    } else {
+      constexpr T kInverse = T(1 / double(Taps::kScale));
+      const SumDifference<T> zero = sum_difference(T(0), T(0), common_->offsets);
+      const T s = zero.s * kInverse, d = zero.d * kInverse;
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        moments[0][r] = s;
+        moments[1][r] = d;
+        moments[2][r] = s * s;
+        moments[3][r] = d * d;
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kMoments; ++k) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        moments[k][r] = add_slice(job_.window, moments[k][r], sums_[k][r]);
+      }
+    }
+    if (!complete) return;
+    if (map_slice % VolumeSum<T>::kSlices == 0) flush();
+    const Centre<T> centre = common_->centre;
+    T* const maps = maps_ + buffer(map_slice) * Layout::kMapWords +
+                    map_row() * Layout::kMapPitch + map_column();
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const Moments<T> m = {moments[0][r], moments[1][r], moments[2][r], moments[3][r]};
+      const Terms<T> terms(m, centre, job_.constants);
+      sum_.add(terms, has(flags, kOwnedBit + r));
+      if constexpr (kGradient) {
+        T derivatives[Layout::kMaps];
+        Maps::at_pixel(m, terms, T(1), derivatives);
+#pragma unroll
+        for (int k = 0; k < Layout::kMaps; ++k) {
+          maps[k * Layout::kMapPlane + r * Layout::kMapPitch] =
+              has(flags, kThereBit + r) ? derivatives[k] * weight[r] : T(0);
+        }
+      } else if (job_.map && has(flags, kOwnedBit + r)) {
+        store(job_.map + map_at(map_slice, r),
+              map_value(terms.half_dissimilarity(T(1)), T(1)));
+      }
+    }
+    sum_.end_slice(out_.hold(map_slice));
+  }
+
+  // The derivatives of a slice of the map, filtered along the rows.
+  __device__ __forceinline__ void filter_map_rows(int map_slice) {
+    if (!map_.hold(map_slice)) return;
+    constexpr int kItems = Layout::kOutGroups * Shape::kHeight;  // of a map
+    const T* const from = maps_ + buffer(map_slice) * Layout::kMapWords;
+    T* const to = map_rows_ + buffer(map_slice) * Layout::kRowWords;
+    for (int i = kThreads - 1 - thread_; i < Layout::kMaps * kItems; i += kThreads) {
+      const int map = i / kItems, item = i % kItems;
+      const int row = item % Shape::kHeight;
+      const int column = item / Shape::kHeight * kGroup;
+      T in[kGroup + 2 * kRadius], out[kGroup];
+      load_row(from + map * Layout::kMapPlane + row * Layout::kMapPitch + column, in);
+      static_assert(Layout::kMaps == 3 && Maps::window(1) == Maps::window(2), "");
+      if (map == 0) {
+        convolve(job_.mirrored, Maps::window(0), in, out);
+      } else {
+        convolve(job_.mirrored, Maps::window(1), in, out);
+      }
+      store_four(to + map * Layout::kRowPlane + row * Layout::kRowPitch + column, out);
+    }
+  }
+
+  // These, filtered along the columns, into the ring.
+  __device__ __forceinline__ void filter_map_columns(int map_slice) {
+    if (!map_.hold(map_slice)) return;
+    constexpr int kItems = Layout::kOutWidth * Layout::kOutRowGroups;  // of a map
+    const T* const from = map_rows_ + buffer(map_slice) * Layout::kRowWords;
+    T* const to = ring_ + slot_ * Layout::kSlot;
+    slot_ = slot_after(slot_, 1);
+    for (int i = thread_; i < Layout::kMaps * kItems; i += kThreads) {
+      const int map = i / kItems, item = i % kItems;
+      const int row = item / Layout::kOutWidth * kGroup;
+      const int column = item % Layout::kOutWidth;
+      T in[kGroup + 2 * kRadius], out[kGroup];
+      load_column<Layout::kRowPitch>(
+          from + map * Layout::kRowPlane + row * Layout::kRowPitch + column, in);
+      convolve_down(job_.mirrored, in, out);
+#pragma unroll
+      for (int r = 0; r < kGroup; ++r) {
+        if (row + r < Layout::kOutHeight) {
+          to[map * Layout::kOutPlane + (row + r) * Layout::kOutWidth + column] = out[r];
+        }
+      }
+    }
+  }
+
+  // The pixels of both images whose gradients a thread has, in kDeep slices from z on.
+  __device__ __forceinline__ void load_own(int z, T (&x)[kDeep], T (&y)[kDeep]) const {
+    const Own own = *own_;
+    const int64_t at = z * job_.slice + own.out_at;
+#pragma unroll
+    for (int i = 0; i < kDeep; ++i) {
+      const bool in = has(own.flags, kOutBit) && z + i < out_.end;
+      x[i] = in ? load(common_->img1 + at + i * job_.slice) : T(0);
+      y[i] = in ? load(common_->img2 + at + i * job_.slice) : T(0);
+    }
+  }
+
+  // These slices of the gradient, from those in the ring.
+  __device__ __forceinline__ void write_gradients(int z, const T (&x)[kDeep],
+                                                  const T (&y)[kDeep]) {
+    const int slot = out_slot_;
+    out_slot_ = slot_after(out_slot_, kDeep);
+    const Own own = *own_;
+    if (!has(own.flags, kOutBit)) return;
+    T means[kDeep][Layout::kMaps] = {};
+    const int first = z - kRadius;
+    if (map_.hold(first) && map_.hold(first + kWindow + kDeep - 2)) {
+      add_slices<true>(first, slot, means);
+    } else {
+      add_slices<false>(first, slot, means);
+    }
+#pragma unroll
+    for (int i = 0; i < kDeep; ++i) {
+      const SumDifference<T> v = sum_difference(x[i], y[i], common_->offsets);
+      T gradient[1];
+      Maps::template gradients<false, false>(means[i], v.s, v.d, T(0), T(0),
+                                             job_.gradient_factors, gradient);
+      if (z + i < out_.end) {
+        store(common_->grad + (z + i) * job_.slice + own.out_at, gradient[0]);
+      }
+    }
+  }
+
+  // What kDeep windows along the depth see, the first from a slice of the map on, which
+  // is in this slot. kAll: all of those slices are there.
+  template <bool kAll>
+  __device__ __forceinline__ void add_slices(int first, int slot,
+                                             T (&means)[kDeep][Layout::kMaps]) const {
+    const T* const own = ring_ + thread_;
+#pragma unroll
+    for (int k = 0; k < kWindow + kDeep - 1; ++k) {
+      if (kAll || map_.hold(first + k)) {
+#pragma unroll
+        for (int map = 0; map < Layout::kMaps; ++map) {
+          const T v = own[slot * Layout::kSlot + map * Layout::kOutPlane];
+#pragma unroll
+          for (int i = 0; i < kDeep; ++i) {
+            if (k < i || k - i >= kWindow || !has_tap(job_.mirrored, k - i)) continue;
+            means[i][map] = fma(tap(job_.mirrored, k - i), v, means[i][map]);
+          }
+        }
+      }
+      slot = slot_after(slot, 1);
+    }
+  }
+
+  // Adds the sum to that of the plane.
+  __device__ __forceinline__ void flush() {
+    if (!job_.accumulators) return;
+    const PlaneSum term = sum_.take();
+    if (thread_ % 32 != 0) return;
+    wait_for_launch_before();
+    PlaneSum* const total = job_.accumulators + common_->plane;
+    atomicAdd(&total->coarse, term.coarse);
+    atomicAdd(&total->fine, term.fine);
+    if (term.not_finite) atomicOr(&total->not_finite, term.not_finite);
+  }
+
+  static __device__ __forceinline__ int buffer(int z) { return z & (kBuffers - 1); }
+  // Of the ring.
+  static __device__ __forceinline__ int slot_after(int slot, int count) {
+    const int next = slot + count;
+    return next < Layout::kSlots ? next : next - Layout::kSlots;
+  }
+  __device__ __forceinline__ int map_column() const { return thread_ % Shape::kWidth; }
+  __device__ __forceinline__ int map_row() const {
+    return thread_ / Shape::kWidth * kRows;
+  }
+  static __device__ __forceinline__ bool is_owned(int i, int places) {
+    return Layout::kMapHalo <= i && i < places - Layout::kMapHalo;
+  }
+  // The thread's r-th pixel of a slice of the map, in the map or its weights.
+  __device__ __forceinline__ int64_t map_at(int map_slice, int r) const {
+    return common_->map_at + (map_slice - job_.map_z) * job_.map_slice +
+           (map_row() + r) * job_.map_stride + map_column() * job_.channels;
+  }
+  __device__ __forceinline__ SumDifference<T> sum_difference(T x, T y,
+                                                             Pair<T> offsets) const {
+    return jax_fused_ssim::cuda::sum_difference<false>(x, y, offsets,
+                                                       job_.constants.tap_over_range);
+  }
+
+  // Bits of Own::flags: which pixels there are of those that the thread reads, of those
+  // that it has in the map, of which the second ones count here and nowhere else, and
+  // whether it has one in the gradient.
+  static constexpr int kLoadBit = 0, kThereBit = 2 * kLoads,
+                       kOwnedBit = kThereBit + kRows, kOutBit = kOwnedBit + kRows;
+  static_assert(kOutBit < 32, "");
+
+  const Job& job_;
+  Common* const common_;
+  Own* const own_;
+  T* const images_;
+  T* const moment_rows_;
+  T* const maps_;
+  T* const map_rows_;
+  T* const ring_;
+  const int thread_;
+
+  Slices slices_, map_, out_;  // of the images, the map and the results that it takes
+  int slot_, out_slot_;        // of the ring, that come next
+  T sums_[kMoments][kRows][2 * kRadius];
+  VolumeSum<T> sum_;
+};
+
+// Whether any block here can have so much shared memory: what cannot run is not built.
+template <bool kGradient, typename Shape>
+__device__ constexpr bool fits_this_architecture() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  return !kGradient || !Shape::kOverlaps;
+#else
+  return true;
+#endif
+}
+
+template <typename T, bool kGradient, typename Taps, typename Shape>
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
+    volume_kernel(const __grid_constant__ VolumeJob<T, Taps> job) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  if constexpr (fits_this_architecture<kGradient, Shape>()) {
+    Volume<T, kGradient, Taps, Shape>(job, shared).run();
+  } else {
+    __trap();
+  }
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_VOLUME_CUH_

@@ -1,0 +1,151 @@
+// What the kernels of volumes are given, how large a column is, how it lies in shared
+// memory.
+
+#ifndef JAX_FUSED_SSIM_CUDA_VOLUME_SHAPE_H_
+#define JAX_FUSED_SSIM_CUDA_VOLUME_SHAPE_H_
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "common/measure.h"
+#include "common/window.h"
+#include "cuda/cut.h"
+#include "cuda/job.h"
+
+namespace jax_fused_ssim::cuda {
+
+// Pixels of the map that a column has in every slice, how many of them, one below the
+// other, a thread has, and whether the stages of a step work on different slices: that
+// takes twice the shared memory, and one barrier a step for all.
+template <int width, int height, int rows, bool overlaps, bool is_for_compiled_window>
+struct VolumeShape {
+  static constexpr int kWidth = width;
+  static constexpr int kHeight = height;
+  static constexpr int kRows = rows;
+  static constexpr bool kOverlaps = overlaps;
+  // Or only for given ones, one of which has the same taps.
+  static constexpr bool kIsForCompiledWindow = is_for_compiled_window;
+  static constexpr int kThreads = width * height / rows;
+  static constexpr int kBlocks = 1;  // on a multiprocessor: its registers hold no more
+  static_assert(width % 4 == 0 && height % rows == 0 && rows <= 4, "");
+};
+
+// Sixteen warps, four for each scheduler, hide each other's latency; 2 rows are what
+// their 128 registers hold. In shared memory the gradient fits 227 KB (9.0, 10.0),
+// 163 KB (8.0), 99 KB (8.6, 8.9, 12.0) and 64 KB (7.5), which is also the shape for
+// float64. The value fits 99 KB with the first.
+using OverlappingVolume = VolumeShape<32, 32, 2, true, true>;
+using LargeVolume = VolumeShape<32, 32, 2, false, true>;
+using MiddleVolume = VolumeShape<32, 22, 2, false, false>;
+using SmallVolume = VolumeShape<16, 16, 1, false, false>;
+
+// How a column lies in shared memory, in elements of T behind what threads keep there
+// (cuda/volume.cuh). For a gradient the map has kRadius pixels more than the column on
+// every side, and always the images as many more than the map.
+template <typename T, bool kGradient, typename Shape>
+struct VolumeLayout {
+  static constexpr int kMapHalo = kGradient ? kRadius : 0;
+  static constexpr int kImageHalo = kMapHalo + kRadius;
+  static constexpr int kOutWidth = Shape::kWidth - 2 * kMapHalo;
+  static constexpr int kOutHeight = Shape::kHeight - 2 * kMapHalo;
+  static constexpr int kBuffers = Shape::kOverlaps ? 2 : 1;
+  static constexpr int kGroup = 4;  // neighbours that a thread convolves together
+
+  // s and d of a slice. Rows are read in pairs: no two threads meet in a bank when the
+  // pitch is twice an odd number.
+  static constexpr int kImageWidth = Shape::kWidth + 2 * kRadius;
+  static constexpr int kImageHeight = Shape::kHeight + 2 * kRadius;
+  static constexpr int kImagePlane = kImageWidth * kImageHeight;
+  static constexpr int kImages = 2 * kImagePlane;
+  static_assert(kImageWidth % 4 == 2, "");
+
+  // Its moments, filtered along the rows.
+  static constexpr int kMomentPlane = Shape::kWidth * kImageHeight;
+  static constexpr int kMomentRows = kMoments * kMomentPlane;
+
+  // The derivatives of a slice of the map; these filtered along the rows, with two rows
+  // that the last group of rows reads and nobody uses; and a ring of slices filtered
+  // along rows and columns: those that the windows of kDeep slices of a gradient see,
+  // which are made together, and the one that comes.
+  static constexpr int kMaps = DerivativeMaps<1>::kCount;
+  static constexpr int kMapPitch = Shape::kWidth + 2;
+  static constexpr int kMapPlane = kMapPitch * Shape::kHeight;
+  static constexpr int kMapWords = kGradient ? kMaps * kMapPlane : 0;
+  static constexpr int kOutGroups = (kOutWidth + kGroup - 1) / kGroup;
+  static constexpr int kOutRowGroups = (kOutHeight + kGroup - 1) / kGroup;
+  // No two of eight rows begin in the same bank.
+  static constexpr int kRowPitch = kGroup * (kOutGroups + 1);
+  static constexpr int kRowPlane = kRowPitch * (kGroup * kOutRowGroups + 2 * kRadius);
+  static constexpr int kRowWords = kGradient ? kMaps * kRowPlane : 0;
+  static constexpr int kOutPlane = kOutWidth * kOutHeight;
+  static constexpr int kDeep = 2;
+  static constexpr int kSlots = kWindow + kDeep;
+  static constexpr int kSlot = kMaps * kOutPlane;
+  static constexpr int kRingWords = kGradient ? kSlots * kSlot : 0;
+  static_assert(!kGradient || kOutPlane <= Shape::kThreads, "a pixel a thread");
+  static_assert(!kGradient || (kMapPitch % 4 == 2 &&
+                               kMapPitch >= kGroup * kOutGroups + 2 * kRadius),
+                "");
+
+  static constexpr int kKeptBytes = 48 + 4 * int(sizeof(T)) + 16 * Shape::kThreads;
+  static constexpr int kBytes =
+      kKeptBytes +
+      int(sizeof(T)) *
+          (kBuffers * (kImages + kMomentRows + kMapWords + kRowWords) + kRingWords);
+};
+
+// Arguments of the kernel. Columns go through all slices of a volume, one for each of
+// columns_y x columns_x places of every image and channel; for cuda/pieces.cuh they are
+// strips, whose rows are the slices.
+template <typename T_, typename Taps_>
+struct VolumeJob : Job<T_> {
+  using T = T_;
+  using Taps = Taps_;
+
+  VolumeJob() = default;
+  explicit VolumeJob(const Call& call)
+      : Job<T>(call),
+        depth(static_cast<int>(call.depth)),
+        height(call.height),
+        width(call.width),
+        channels(call.channels),
+        map_z(call.map_z()),
+        map_depth(static_cast<int>(call.map_depth())),
+        map_height(call.map_height()),
+        map_width(call.map_width()),
+        slice(height * width * channels),
+        map_stride(map_width * channels),
+        map_slice(map_height * map_stride),
+        has_pairs(call.channels == 1 && call.width % 2 == 0 &&
+                  pairs_begin_at(this->img1) && pairs_begin_at(this->img2)),
+        parts(static_cast<int>(call.channels)) {
+    if constexpr (std::is_same_v<Taps, GivenWindow<T>>) {
+      window = call.given_window<T>(false);
+      mirrored = call.given_window<T>(true);
+    }
+  }
+
+  int depth;
+  int64_t height, width, channels;
+  int map_z, map_depth;
+  int64_t map_height, map_width;
+  int64_t slice, map_stride, map_slice;  // elements of a slice, and of a map's row
+  int64_t columns_y, columns_x;
+  bool has_pairs;  // two neighbours may be read at once, the first at an even place
+  int64_t rows;    // slices of the results
+  int parts;       // the channels, which are neighbours in memory
+  static constexpr int part_channels = 1;
+  Cut cut;
+  Taps window, mirrored;  // mirrored: leads back from the map
+
+ private:
+  static bool pairs_begin_at(const T* image) {
+    return reinterpret_cast<uintptr_t>(image) % (2 * sizeof(T)) == 0;
+  }
+};
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_VOLUME_SHAPE_H_
