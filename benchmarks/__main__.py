@@ -23,15 +23,16 @@ FOLDER = ROOT / "benchmarks" / "results"
 def size(text: str) -> tuple[int, ...]:
     """ "1x3x256x256" as (1, 3, 256, 256)."""
     sides = tuple(int(side) for side in text.split("x"))
-    if len(sides) != 4 or min(sides[:2]) < 1 or min(sides[2:]) < 11:
+    if len(sides) not in (4, 5) or min(sides[:2]) < 1 or min(sides[2:]) < 11:
         raise argparse.ArgumentTypeError(
-            f"{text}: NxCxHxW, with H and W of at least 11, as in 1x3x256x256"
+            f"{text}: NxCxHxW, or NxCxDxHxW of volumes, with sides of at least 11, as "
+            "in 1x3x256x256"
         )
     return sides
 
 
 def parser() -> argparse.ArgumentParser:
-    from benchmarks.cases import OPS, SIZES
+    from benchmarks.cases import OPS, SIZES, VOLUME_SIZES
     from benchmarks.peers import LIBRARIES, USUAL
 
     found = argparse.ArgumentParser(
@@ -40,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = found.add_argument
-    add("--sizes", nargs="+", type=size, default=SIZES, metavar="NxCxHxW")
+    sizes = (*SIZES, *VOLUME_SIZES)
+    add("--sizes", nargs="+", type=size, default=sizes, metavar="NxCxHxW")
     add("--ops", nargs="+", choices=OPS, default=list(OPS), metavar="OP")
     add("--libraries", nargs="+", choices=LIBRARIES, default=list(USUAL))
     dtypes = ["float16", "bfloat16", "float32", "float64"]

@@ -19,6 +19,8 @@ SIZES = (
     (5, 5, 1080, 1920),
     (8, 3, 2160, 3840),
 )
+# Of volumes.
+VOLUME_SIZES = ((1, 1, 128, 256, 256), (2, 1, 64, 512, 512), (4, 3, 16, 128, 128))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Op:
       images: images read and written, each one once; one of bytes counts as if the
         others were float32.
       fma: multiply-adds a pixel. A separable convolution with 11 taps is 22; there are
-        four of them for the value, three more for one gradient and four for both.
+        four of them for the value, three more for one gradient and four for both. Of
+        volumes it is 33.
       differentiates: whether it needs a gradient.
       is_map: whether it writes the map.
       is_weighted: whether pixels count so much, one weight for all images' channels.
@@ -40,6 +43,7 @@ class Op:
       is_multiscale: whether it is 1 - MS-SSIM of five scales, which have 4 / 3 of the
         pixels of the first.
       is_small: whether windows have 7 taps, and not 11.
+      is_volume: whether it is of volumes.
     """
 
     images: float
@@ -50,6 +54,11 @@ class Op:
     of_bytes: bool = False
     is_multiscale: bool = False
     is_small: bool = False
+    is_volume: bool = False
+
+    def is_of(self, size: tuple[int, ...]) -> bool:
+        """Whether it is an operation on images, or volumes, of this size."""
+        return (len(size) == 5) == self.is_volume
 
 
 OPS = {
@@ -65,6 +74,8 @@ OPS = {
     "window_7_and_grad": Op(images=3, fma=98, differentiates=True, is_small=True),
     "map": Op(images=3, fma=88, is_map=True),
     "map_and_vjp": Op(images=5, fma=154, differentiates=True, is_map=True),
+    "volume": Op(images=2, fma=132, is_volume=True),
+    "volume_and_grad": Op(images=3, fma=231, differentiates=True, is_volume=True),
 }
 
 
@@ -74,7 +85,7 @@ class Format:
 
     Attributes:
       dtype: of the images.
-      layout: "NCHW" or "NHWC".
+      layout: "NCHW" or "NHWC", which of volumes are "NCDHW" and "NDHWC".
       border: "same" (zeros), "valid", or "reflect" (a map of the image's size).
     """
 

@@ -44,17 +44,29 @@ void check(cudaError_t error, const char* what) {
 struct Size {
   const char* name;
   int64_t images, channels, height, width;
+  int64_t depth = 0;  // of volumes
 };
 
 constexpr Size kSizes[] = {
-    {"1x3x256x256", 1, 3, 256, 256},       {"64x3x256x256", 64, 3, 256, 256},
-    {"5x1x1000x1000", 5, 1, 1000, 1000},   {"1x3x1080x1920", 1, 3, 1080, 1920},
-    {"5x5x1080x1920", 5, 5, 1080, 1920},   {"8x3x2160x3840", 8, 3, 2160, 3840},
-    {"5x5x1079x1919", 5, 5, 1079, 1919},   {"25x1x1080x1920", 25, 1, 1080, 1920},
-    {"13x2x1080x1920", 13, 2, 1080, 1920}, {"8x3x1080x1920", 8, 3, 1080, 1920},
-    {"6x4x1080x1920", 6, 4, 1080, 1920},   {"2x12x1080x1920", 2, 12, 1080, 1920},
-    {"2x3x61x83", 2, 3, 61, 83},           {"2x3x61x84", 2, 3, 61, 84},
+    {"1x3x256x256", 1, 3, 256, 256},
+    {"64x3x256x256", 64, 3, 256, 256},
+    {"5x1x1000x1000", 5, 1, 1000, 1000},
+    {"1x3x1080x1920", 1, 3, 1080, 1920},
+    {"5x5x1080x1920", 5, 5, 1080, 1920},
+    {"8x3x2160x3840", 8, 3, 2160, 3840},
+    {"5x5x1079x1919", 5, 5, 1079, 1919},
+    {"25x1x1080x1920", 25, 1, 1080, 1920},
+    {"13x2x1080x1920", 13, 2, 1080, 1920},
+    {"8x3x1080x1920", 8, 3, 1080, 1920},
+    {"6x4x1080x1920", 6, 4, 1080, 1920},
+    {"2x12x1080x1920", 2, 12, 1080, 1920},
+    {"2x3x61x83", 2, 3, 61, 83},
+    {"2x3x61x84", 2, 3, 61, 84},
     {"2x12x61x84", 2, 12, 61, 84},
+    {"1x1x128x256x256", 1, 1, 256, 256, 128},
+    {"2x1x64x512x512", 2, 1, 512, 512, 64},
+    {"4x3x16x128x128", 4, 3, 128, 128, 16},
+    {"2x3x23x45x61", 2, 3, 45, 61, 23},
 };
 
 // What the pixels of a loss are weighed with: one [height, width] for all, or one for
@@ -214,13 +226,16 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
                            (same ? " same" : " valid") + options.window();
   if (!options.take(name)) return false;
   const bool is_half = type.dtype == DType::kF16 || type.dtype == DType::kBF16;
-  if (!options.taps.empty() && is_half) return false;
+  if ((!options.taps.empty() || size.depth) && is_half) return false;
+  if (kind.errors && size.depth) return false;
 
   Call call;
   call.dtype = type.dtype;
   call.channels = channels_last ? size.channels : 1;
   call.weight_channels = call.channels;
   call.images = channels_last ? size.images : size.images * size.channels;
+  call.parameters.volumes = size.depth > 0;
+  call.depth = std::max<int64_t>(size.depth, 1);
   call.height = size.height;
   call.width = size.width;
   if (!options.taps.empty()) {
@@ -229,6 +244,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   }
   call.parameters.channels_last = channels_last;
   call.parameters.pad_y = call.parameters.pad_x = same;
+  call.parameters.pad_z = same && call.parameters.volumes;
   call.leading.rank = 1;
   call.leading.size[0] = call.images;
   for (auto& stride : call.leading.stride) stride[0] = 1;

@@ -28,6 +28,7 @@ class Library:
         y may be uint8; None where it must be composed.
       ms_ssim: as mean, of MS-SSIM; None where there is none.
       mean_of_7: as mean, with a Gaussian window of 7 taps; None where it has none.
+      volume_mean: as mean, of volumes; None where it takes none.
       scales: the keywords of `jax_fused_ssim.fused_ms_ssim` that give the same.
       borders: what it can do at the border, its own way first.
       layouts: what it can take, its own way first.
@@ -45,6 +46,7 @@ class Library:
     loss: Callable[[Any, Any, Format, Any], Any] | None = None
     ms_ssim: Function | None = None
     mean_of_7: Function | None = None
+    volume_mean: Function | None = None
     scales: dict[str, str] = dataclasses.field(default_factory=dict)
     borders: tuple[str, ...] = ("valid",)
     layouts: tuple[str, ...] = ("NCHW",)
@@ -80,6 +82,8 @@ class Library:
             return "no MS-SSIM"
         if OPS[op].is_small and self.mean_of_7 is None:
             return "no window of 7"
+        if OPS[op].is_volume and self.volume_mean is None:
+            return "no volumes"
         needed = 2 if op == "value_and_grad_both" else OPS[op].differentiates
         if self.gradients < needed:
             return f"gradients in {self.gradients} of the images"
@@ -87,7 +91,12 @@ class Library:
 
 
 def _ours(name: str, implementation: str | None) -> Library:
-    from jax_fused_ssim import fused_ms_ssim, fused_ssim, photometric_loss
+    from jax_fused_ssim import (
+        fused_ms_ssim,
+        fused_ssim,
+        fused_ssim3d,
+        photometric_loss,
+    )
 
     def loss(x, y, form, weights):
         return photometric_loss(
@@ -131,6 +140,15 @@ def _ours(name: str, implementation: str | None) -> Library:
             **scales,
         )
 
+    def volume_mean(x, y, form):
+        return fused_ssim3d(
+            x,
+            y,
+            form.border,
+            data_format=form.layout.replace("H", "DH"),
+            implementation=implementation,
+        )
+
     return Library(
         name=name,
         distribution="jax_fused_ssim",
@@ -140,6 +158,7 @@ def _ours(name: str, implementation: str | None) -> Library:
         loss=loss,
         ms_ssim=ms_ssim,
         mean_of_7=lambda x, y, form: ssim(x, y, form, "mean", window_size=7),
+        volume_mean=volume_mean,
         borders=("same", "valid"),
         layouts=("NCHW", "NHWC"),
     )
@@ -173,6 +192,7 @@ def transposed() -> Library:
             ours.ms_ssim, x, y, form, **scales
         ),
         mean_of_7=lambda x, y, form: by_hand(ours.mean_of_7, x, y, form),
+        volume_mean=lambda x, y, form: by_hand(ours.volume_mean, x, y, form),
         layouts=("NHWC",),
     )
 
@@ -222,6 +242,7 @@ def pytorch_msssim() -> Library:
         mean_of_7=lambda x, y, form: pytorch_msssim.ssim(
             x, y, data_range=1.0, win_size=7
         ),
+        volume_mean=lambda x, y, form: pytorch_msssim.ssim(x, y, data_range=1.0),
         scales={"odd_sides": "zero"},
     )
 
@@ -261,11 +282,16 @@ def fused_ssim() -> Library:
     def mean(x, y, form):
         return fused_ssim.fused_ssim(x, y, padding=form.border, train=x.requires_grad)
 
+    def volume_mean(x, y, form):
+        return fused_ssim.fused_ssim3d(x, y, padding=form.border, train=x.requires_grad)
+
     return Library(
         name="fused_ssim",
         distribution="fused-ssim",
         framework="torch",
         mean=mean,
+        # Newer than its last release.
+        volume_mean=volume_mean if hasattr(fused_ssim, "fused_ssim3d") else None,
         borders=("same", "valid"),
         dtypes=("float32",),
         platforms=("gpu",),

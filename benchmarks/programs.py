@@ -188,6 +188,12 @@ def _jax_function(
     def loss_of_7(x, y):
         return 1 - library.mean_of_7(x, y, form)
 
+    def volume_mean(x, y):
+        return library.volume_mean(x, y, form)
+
+    def volume_loss(x, y):
+        return 1 - volume_mean(x, y)
+
     def photometric(x, y, weights=None):
         if library.loss is not None and form.border != "reflect":
             return library.loss(x, y, form, weights)
@@ -220,6 +226,8 @@ def _jax_function(
         "window_7_and_grad": jax.value_and_grad(loss_of_7),
         "map": ssim_map,
         "map_and_vjp": map_and_vjp,
+        "volume": volume_mean,
+        "volume_and_grad": jax.value_and_grad(volume_loss),
     }[op]
 
 
@@ -342,6 +350,13 @@ def _torch_function(
         value = ssim_map(x, y)
         return value, torch.autograd.grad(value, x, cotangent)[0]
 
+    def volume_mean(x, y):
+        return library.volume_mean(x, y, form)
+
+    def volume_and_grad(x, y):
+        value = 1 - volume_mean(x, y)
+        return value, torch.autograd.grad(value, x)[0]
+
     return {
         "value": torch.no_grad()(mean),
         "value_and_grad": value_and_grad,
@@ -353,6 +368,8 @@ def _torch_function(
         "window_7_and_grad": window_7_and_grad,
         "map": torch.no_grad()(ssim_map),
         "map_and_vjp": map_and_vjp,
+        "volume": torch.no_grad()(volume_mean),
+        "volume_and_grad": volume_and_grad,
     }[op]
 
 

@@ -53,7 +53,10 @@ class Run:
         args = self._args
         sizes = sorted(args.sizes, key=cases.pixels)
         variants = list(itertools.product(args.dtype, args.layout, args.padding))
-        total = len(variants) * len(sizes) * len(args.ops) * len(self._libraries)
+        ops = {
+            size: [op for op in args.ops if cases.OPS[op].is_of(size)] for size in sizes
+        }
+        total = len(variants) * sum(map(len, ops.values())) * len(self._libraries)
         with tqdm(total=total, unit="timing", disable=args.quiet) as self._bar:
             self._bar.set_postfix_str("ceilings")
             ceiling = ceilings.measure(self._platform, min(1.0, args.budget))
@@ -64,7 +67,7 @@ class Run:
                 # Nowhere else: with it a library may compute float32 in float64.
                 jax.config.update("jax_enable_x64", dtype == "float64")
                 images = Images(size, dtype, self._cache)
-                for op in args.ops:
+                for op in ops[size]:
                     self._compare(op, images, layout, padding)
                 del images
                 self._release()

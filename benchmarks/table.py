@@ -27,6 +27,8 @@ _NAMES = {
     "window_7_and_grad": "windows of 7, gradient",
     "map": "map",
     "map_and_vjp": "map, its vjp",
+    "volume": "volumes, value",
+    "volume_and_grad": "volumes, gradient",
 }
 
 Row = list[str]

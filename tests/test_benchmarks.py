@@ -171,7 +171,7 @@ def test_the_tables_are_those_of_the_results(tmp_path):
     copy = tmp_path / "page.md"
     copy.write_text(page.read_text())
     recorded = ROOT / "benchmarks" / "results"
-    names = ("h100", "h100_losses", "h100_ms_ssim", "epyc_2_cores")
+    names = ("h100", "h100_losses", "h100_ms_ssim", "h100_volumes", "epyc_2_cores")
     files = [recorded / f"{name}.jsonl" for name in names]
     run("benchmarks.table", *files, "--page", copy)
     assert copy.read_text() == page.read_text()
@@ -184,3 +184,27 @@ def test_the_readme_has_rows_of_the_tables():
     rows = [line for line in speed.splitlines() if line.startswith("| ")]
     assert len(rows) > 6
     assert set(rows) <= set(page)
+
+
+def test_volumes(tmp_path):
+    path = tmp_path / "volumes.jsonl"
+    small = [
+        "--sizes",
+        "1x1x12x40x40",
+        "1x1x40x40",
+        "--ops",
+        "volume_and_grad",
+        "value",
+    ]
+    libraries = ["--libraries", "jax_fused_ssim", "plain_jax", "dm_pix"]
+    run("benchmarks", *small, *libraries, "--budget", 0.1, "--quiet", "--output", path)
+    found = results.read(path)
+    measured = {(m["library"], m["op"], len(m["size"])) for m in found["measurements"]}
+    ours, plain, dm_pix = LIBRARIES[:3]
+    assert measured == {
+        *((library, "volume_and_grad", 5) for library in (ours, plain)),
+        *((library, "value", 4) for library in (ours, plain, dm_pix)),
+    }
+    assert all(m["difference"]["images"] < 2e-3 for m in found["measurements"])
+    reasons = [e["reason"] for e in found["left_out"] if e["library"] == dm_pix]
+    assert reasons == ["no volumes"]
