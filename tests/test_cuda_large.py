@@ -16,6 +16,7 @@ RADIUS = 5
 
 pytestmark = pytest.mark.gpu
 KERNELS = ("tile", "strip")
+COMMON = {"implementation": "fused", "scale": 1e-6}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -28,20 +29,30 @@ def noise(shape, seed):
 def test_more_elements_than_32_bits_count(monkeypatch):
     for kernel, channels_last in itertools.product(KERNELS, (False, True)):
         monkeypatch.setenv("JAX_FUSED_SSIM_CUDA_KERNEL", kernel)
-        check_batch(channels_last)
+        shape = (1024, 1024, 3) if channels_last else (3, 1024, 1024)
+        check_batch(shape, Spec(channels_last=channels_last, **COMMON))
 
 
-def check_batch(channels_last):
-    count, shape = 690, (1024, 1024, 3) if channels_last else (3, 1024, 1024)
+@pytest.mark.large(36)
+def test_more_voxels_than_32_bits_count():
+    for channels_last in (False, True):
+        shape = (64, 128, 128, 3) if channels_last else (3, 64, 128, 128)
+        axes = {"padding": (True,) * 3, "crop": (False,) * 3}
+        check_batch(
+            shape, Spec(volumes=True, channels_last=channels_last, **axes, **COMMON)
+        )
+
+
+def check_batch(shape, spec):
+    count = 690
     assert count * np.prod(shape) > 2**31
-    spec = Spec(channels_last=channels_last, implementation="fused", scale=1e-6)
     one, other = noise(shape, 0), noise((1, *shape), 1)
 
     # Every image another one: no result may come from the wrong place.
     @jax.jit
     def batch(one):
         factors = 1 - jnp.arange(count, dtype="float32") / (2 * count)
-        return factors.reshape(-1, 1, 1, 1) * one
+        return factors.reshape(-1, *[1] * one.ndim) * one
 
     x = batch(one)
     sums, (grad,) = ops.ssim_sum_grad(x, other, spec)
