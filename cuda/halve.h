@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-namespace jax_fused_ssim::cuda {
+#include "common/halving.h"
 
-constexpr int kMostHalvings = 4;
+namespace jax_fused_ssim::cuda {
 
 // Two batches of planes of one size, [count, height, width], whose sides can be halved
 // `halvings` times without a rest.

@@ -39,7 +39,7 @@ ffi::Error halved(cudaStream_t stream, ffi::RemainingArgs args,
   cuda::Halving halving = {};
   const auto results = static_cast<int>(rets.size());
   if (args.size() != 2 || results < 2 || results % 2 != 0 ||
-      results > 2 * cuda::kMostHalvings) {
+      results > 2 * kMostHalvings) {
     return invalid("expected two operands and two to eight results, an even number");
   }
   halving.halvings = results / 2;

@@ -2,8 +2,10 @@
 
 #include <nanobind/nanobind.h>
 
+#include "common/halving.h"
 #include "common/parameters.h"
 #include "common/plane_sum.h"
+#include "common/window.h"
 #include "cpu/ssim.h"
 #include "ffi/ops.h"
 #include "ffi/targets.h"
@@ -96,6 +98,8 @@ NB_MODULE(_native, m) {
   m.attr("VERSION") = JAX_FUSED_SSIM_VERSION;
   m.attr("CUDA_ARCHITECTURES") = JAX_FUSED_SSIM_CUDA_ARCHITECTURES;
   m.attr("SCRATCH_WORDS") = kScratchWords;
+  m.attr("MOST_TAPS") = kWindow;
+  m.attr("MOST_HALVINGS") = kMostHalvings;
   m.attr("TARGETS") = target_names();
   m.attr("VOLUME_TARGETS") = volume_target_names();
   m.attr("BOUNDS") = bounds();

@@ -16,7 +16,6 @@ from jax_fused_ssim import cuda, native
 from jax_fused_ssim.info import why_no_kernel
 from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.spec import Spec
-from jax_fused_ssim.window import MOST_TAPS
 
 
 class InParts(NamedTuple):
@@ -85,8 +84,8 @@ def register_lowerings(
             if spec.volumes and primitive.name not in native.VOLUME_TARGETS:
                 what = "errors, or weights, of volumes."
                 return elsewhere(ctx, *args, spec=spec, what=what, **kw)
-            if spec.window.size > MOST_TAPS:
-                what = f"windows of more than {MOST_TAPS} pixels a side."
+            if spec.window.size > native.MOST_TAPS:
+                what = f"windows of more than {native.MOST_TAPS} pixels a side."
                 return elsewhere(ctx, *args, spec=spec, what=what, **kw)
             if _needs_wide_images(ctx.avals_in, spec):
                 wide = functools.partial(_in_float32, primitive, ctx.avals_out)

@@ -26,6 +26,10 @@ VOLUME_TARGETS: tuple[str, ...] = extension.VOLUME_TARGETS
 # 32-bit words of scratch for a plane.
 SCRATCH_WORDS: int = extension.SCRATCH_WORDS
 
+# What kernels have room for: taps along a side of a window, and halvings of an image.
+MOST_TAPS: int = extension.MOST_TAPS
+MOST_HALVINGS: int = extension.MOST_HALVINGS
+
 # What parameters must be within, by their name and the dtype of the arithmetic.
 BOUNDS: dict[str, dict[str, tuple[float, float]]] = extension.BOUNDS
 

@@ -12,9 +12,6 @@ from jax_fused_ssim import cuda, lowering, native, primitives
 from jax_fused_ssim.halving import OddSides, halved, mean_of_squares, tangent_of_mean
 from jax_fused_ssim.spec import Spec
 
-# How often a kernel can halve: cuda/halve.h.
-_MOST = 4
-
 
 def smaller_scales(
     x: Array, y: Array, count: int, odd_sides: OddSides, spec: Spec
@@ -30,7 +27,9 @@ def smaller_scales(
     """
     scales: list[tuple[Array, Array]] = []
     while len(scales) < count:
-        times = _without_rest(x.shape, min(count - len(scales), _MOST), spec)
+        times = _without_rest(
+            x.shape, min(count - len(scales), native.MOST_HALVINGS), spec
+        )
         if times:
             found = _halved_p.bind(x, y, times=times, spec=spec)
             scales += zip(found[:times], found[times:], strict=True)

@@ -5,9 +5,6 @@ import dataclasses
 import numpy as np
 from jax.typing import DTypeLike
 
-# What kernels have room for, as common/window.h says: a larger window is plain JAX.
-MOST_TAPS = 11
-
 
 @dataclasses.dataclass(frozen=True)
 class Window:

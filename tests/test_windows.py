@@ -21,8 +21,9 @@ from jax_fused_ssim import (
     sharded,
     ssim_terms,
 )
+from jax_fused_ssim.native import MOST_TAPS
 from jax_fused_ssim.spec import Spec
-from jax_fused_ssim.window import COMPILED_IN, MOST_TAPS, Window
+from jax_fused_ssim.window import COMPILED_IN, Window
 
 slow = pytest.mark.slow
 # Those that kernels have, of both kinds of sizes, and one that is plain JAX.
