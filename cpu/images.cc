@@ -43,10 +43,8 @@ void run_images(const Parallel& parallel, const Call& call) {
 
   const ChannelParts channel_parts(call);
   const int64_t halo = (gradient ? 4 : 2) * kRadius;
-  const int64_t col_elements = std::max<int64_t>(kTaskBytes / compute_bytes(call.dtype),
-                                                 4 * halo * channel_parts.most);
   const int64_t col_parts =
-      ceil_div(length_of(cols) * channel_parts.most, col_elements);
+      column_parts(call, cols, channel_parts.most, halo, kTaskBytes);
   const int64_t threads = std::max<int64_t>(parallel.threads(), 1);
   const int64_t strips = call.images * channel_parts.count * col_parts;
   const int64_t row_parts =

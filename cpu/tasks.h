@@ -58,6 +58,15 @@ struct ChannelParts {
         most(ceil_div(call.channels, count)) {}
 };
 
+// In how many ranges tasks take columns that windows of a kernel see `halo` more of: by
+// the shape alone. `task_bytes`: of a row that a task covers, in the compute type.
+inline int64_t column_parts(const Call& call, Range cols, int64_t channels,
+                            int64_t halo, int64_t task_bytes) {
+  const int64_t elements =
+      std::max(task_bytes / compute_bytes(call.dtype), 4 * halo * channels);
+  return ceil_div(length_of(cols) * channels, elements);
+}
+
 // Channels of the weights that go with so many of the images'; 0 without weights.
 int64_t weight_channels(const Call& call, int64_t channels);
 

@@ -33,7 +33,6 @@ Number = float | np.number[Any] | np.ndarray[Any, Any] | Array
 
 _ACCEPTED = {
     "padding": ("same", "valid", *BORDERS),
-    "data_format": get_args(DataFormat),
     "reduction": ("mean", "per_image", "per_channel", "none"),
     "error_region": ("image", "map"),
     "implementation": (None, "fused", "xla"),
@@ -80,8 +79,7 @@ def checked_spec(
         "error_region": error_region,
         "implementation": implementation,
     }
-    formats = get_args(VolumeFormat if volumes else DataFormat)
-    accepted = {**_ACCEPTED, "data_format": formats}
+    accepted = {**_ACCEPTED, "data_format": _formats(volumes)}
     for name, value in given.items():
         check_choice(name, value, accepted[name])
     axes = 3 if volumes else 2
@@ -105,6 +103,11 @@ def checked_spec(
         implementation=implementation,
         **numbers,
     )
+
+
+def _formats(volumes: bool) -> tuple[str, str]:
+    """With channels first, and last."""
+    return get_args(VolumeFormat if volumes else DataFormat)
 
 
 def _checked_window(window_size: Any, sigma: Any) -> Window:
@@ -185,10 +188,12 @@ def checked_images(
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
         side = x.shape[axis]
         if not padded and isinstance(side, int) and side < spec.window.size:
+            *others, last = spec.sides
             raise ValueError(
-                f'padding="valid" needs {spec.sides} of at least {spec.window.size}; '
-                f"got {spec.layout} = {x.shape}. {layout_hint(x.shape, spec)}Use "
-                'padding="same" for images that are smaller.'
+                f'padding="valid" needs {", ".join(others)} and {last} of at least '
+                f"{spec.window.size}; got {spec.layout} = {x.shape}. "
+                f'{layout_hint(x.shape, spec)}Use padding="same" for images that are '
+                "smaller."
             )
     if hint := layout_hint(x.shape, spec):
         warn_user(f"images are read as {spec.layout} = {x.shape}. {hint}", UserWarning)
@@ -204,7 +209,7 @@ def layout_hint(shape: Sequence[Any], spec: Spec) -> str:
     sides = shape[-spec.image_ndim :]
     if not all(isinstance(n, int) for n in sides):
         return ""
-    first, last = get_args(VolumeFormat if spec.volumes else DataFormat)
+    first, last = _formats(spec.volumes)
     if spec.channels_last:
         channels, others = sides[0], sides[1:]
         hint = f'If channels are first, use data_format="{first}". '

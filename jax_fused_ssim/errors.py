@@ -1,8 +1,6 @@
 """Means of |d| and d^2 in plain JAX, where no kernel counts them with the SSIM."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,7 @@ from jax import Array
 
 from jax_fused_ssim import xla
 from jax_fused_ssim.mean import Mean
-from jax_fused_ssim.sums import split_sum_of_any
+from jax_fused_ssim.sums import sum_over
 
 
 def error_means(x: Array, y: Array, mean: Mean) -> tuple[Array, Array]:
@@ -33,12 +31,3 @@ def error_means(x: Array, y: Array, mean: Mean) -> tuple[Array, Array]:
         for e in (xla.absolute(d), d * d)
     )
     return l1, l2
-
-
-def sum_over(a: Array, axes: Sequence[int], mesh_axes: Sequence[Any] = ()) -> Array:
-    """`split_sum_of_any` over axes, the last one first: what is left to sum over gets
-    small at once."""
-    first, *others = sorted(axis % a.ndim for axis in axes)
-    for axis in reversed(others):
-        a = split_sum_of_any(a, (axis,))
-    return split_sum_of_any(a, (first,), mesh_axes)

@@ -59,14 +59,13 @@ def luma(
     """
     spec = checked_spec("same", data_format=data_format, data_range=data_range)
     array, dtype = _floats(images, spec)
-    axis = -1 if spec.channels_last else -3
-    if array.shape[axis] != 3:
+    if array.shape[spec.channel_axis] != 3:
         hint = layout_hint(array.shape, spec)
         raise ValueError(
             f"luma is of images with three channels; got {spec.layout} = "
             f"{array.shape}. {hint}".rstrip()
         )
-    red, green, blue = jnp.split(array, 3, axis)
+    red, green, blue = jnp.split(array, 3, spec.channel_axis)
     r, g, b = _BT601
     of_white = r * red + g * green + b * blue
     if not full_range:

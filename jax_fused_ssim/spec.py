@@ -83,14 +83,14 @@ class Spec:
         return -1 if self.channels_last else -self.image_ndim
 
     @property
-    def sides(self) -> str:
-        """The spatial dimensions, for errors."""
-        return "D, H and W" if self.volumes else "H and W"
+    def sides(self) -> tuple[str, ...]:
+        """The names of the spatial axes, for errors."""
+        return ("D", "H", "W") if self.volumes else ("H", "W")
 
     @property
     def layout(self) -> str:
         """The dimensions of images, for errors."""
-        sides = "D, H, W" if self.volumes else "H, W"
+        sides = ", ".join(self.sides)
         return f"[..., {sides}, C]" if self.channels_last else f"[..., C, {sides}]"
 
     def attributes(self, dtype: DTypeLike) -> dict[str, float | bool | np.ndarray]:

@@ -57,6 +57,15 @@ def split_sum_of_any(
     return _sum_of_parts(*_parts(a), tuple(axes), mesh_axes)
 
 
+def sum_over(a: Array, axes: Sequence[int], mesh_axes: Sequence[Any] = ()) -> Array:
+    """`split_sum_of_any` over axes, the last one first: what is left to sum over gets
+    small at once."""
+    first, *others = sorted(axis % a.ndim for axis in axes)
+    for axis in reversed(others):
+        a = split_sum_of_any(a, (axis,))
+    return split_sum_of_any(a, (first,), mesh_axes)
+
+
 def split_sum_of_constants(a: Array, axes: Sequence[int]) -> Array:
     """The same without derivative, for which nothing as large as the array is written.
 

@@ -17,7 +17,7 @@ from jax_fused_ssim import xla
 from jax_fused_ssim.centre import centre_of_planes
 from jax_fused_ssim.integer import image_dtype, pixels
 from jax_fused_ssim.spec import Spec, compute_dtype
-from jax_fused_ssim.sums import split_sum_of_any
+from jax_fused_ssim.sums import split_sum_of_any, sum_over
 from jax_fused_ssim.window import Window
 
 
@@ -207,7 +207,7 @@ def mean_scales_of(seen: Array, spec: Spec, dtype: Any) -> Array:
 
 def _over_pixels(a: Array, spec: Spec) -> Array:
     """For every plane, or every image of interleaved channels, the sum."""
-    a = xla.sum_over_pixels(a, spec)
+    a = sum_over(a, spec.spatial_axes)
     return split_sum_of_any(a, (-1,)) if spec.channels_last else a
 
 

@@ -85,7 +85,7 @@ def _check_shape(shape: Sequence[int], image: Sequence[int], spec: Spec) -> None
     # [H, W] may by chance have the sizes of [W, C], and is what is meant.
     if fits and not (of_mask and spec.channels_last and len(shape) == axes):
         return
-    sides = "D, H, W" if spec.volumes else "H, W"
+    sides = ", ".join(spec.sides)
     shapes, way_out = (
         (f"[{sides}, 1] or [{sides}, C]", "mask[..., None]")
         if spec.channels_last

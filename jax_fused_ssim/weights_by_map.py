@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jax_fused_ssim import halo, ops, xla
-from jax_fused_ssim.errors import sum_over
 from jax_fused_ssim.integer import image_dtype, pixels
 from jax_fused_ssim.mean import Mean, Means
 from jax_fused_ssim.regions import (
@@ -20,6 +19,7 @@ from jax_fused_ssim.regions import (
     window_means,
 )
 from jax_fused_ssim.spec import compute_dtype
+from jax_fused_ssim.sums import sum_over
 from jax_fused_ssim.weighted import (
     dissimilarity_of_seen,
     filled,

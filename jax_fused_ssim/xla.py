@@ -18,7 +18,7 @@ from jax import Array, lax
 from jax_fused_ssim.centre import centre_of_planes
 from jax_fused_ssim.integer import image_dtype, pixels
 from jax_fused_ssim.spec import Spec, compute_dtype
-from jax_fused_ssim.sums import split_sum, split_sum_of_any
+from jax_fused_ssim.sums import split_sum, split_sum_of_any, sum_over
 from jax_fused_ssim.window import Window
 
 
@@ -144,11 +144,11 @@ def _scaled_sum(dissimilarity: Array, spec: Spec) -> Array:
     rest = np.asarray(spec.scale - float(scale), dissimilarity.dtype)
     scaled = dissimilarity * scale + dissimilarity * rest
     bound = 2 * abs(spec.scale)
-    # The last axis first; what goes moves those before it.
-    for gone, axis in enumerate(reversed(spec.spatial_axes)):
-        terms = scaled.shape[axis + gone]
-        scaled = split_sum(scaled, axis + gone, bound)
-        bound *= _terms_in([terms], [0])
+    # The last axis first: those before it keep their places.
+    for axis in sorted((i % scaled.ndim for i in spec.spatial_axes), reverse=True):
+        terms = _terms_in(scaled.shape, [axis])
+        scaled = split_sum(scaled, axis, bound)
+        bound *= terms
     return scaled
 
 
@@ -186,18 +186,10 @@ def absolute(d: Array) -> Array:
     return jnp.where(d == 0, 0, jnp.abs(d))
 
 
-def sum_over_pixels(a: Array, spec: Spec) -> Array:
-    """For every plane, the sum of terms without a bound."""
-    # The last axis first; what goes moves those before it.
-    for gone, axis in enumerate(reversed(spec.spatial_axes)):
-        a = split_sum_of_any(a, (axis + gone,))
-    return a
-
-
 def _errors(d: Array, spec: Spec) -> Array:
     """For every plane, error_scale * sum of |d| and of d^2."""
     d = _where_counted(d, spec)
-    sums = [sum_over_pixels(e, spec) for e in (absolute(d), d * d)]
+    sums = [sum_over(e, spec.spatial_axes) for e in (absolute(d), d * d)]
     return jnp.stack(sums, -1) * np.asarray(spec.error_scale, d.dtype)
 
 

@@ -70,7 +70,8 @@ def _windowed_mean(a, of, axes=2):
 
 def mean_scales(seen, padding=(True, True), of=WINDOW):
     """1 / the share of every window that sees, and 1 where nothing does."""
-    share = _windowed_mean(_pad(np.asarray(seen, REAL), _reach(padding, of)), of)
+    seen = _pad(np.asarray(seen, REAL), _reach(padding, of))
+    share = _windowed_mean(seen, of, len(padding))
     return 1 / np.where(share == 0, 1, share)
 
 

@@ -27,10 +27,6 @@ FORMULA = reference.WINDOW
 WINDOWS = [FORMULA, (7, None), (4, 1.0), (2, None), (13, 2.0)]
 
 
-def pair(*shape, dtype="float32"):
-    return tuple(jnp.asarray(images.noise(shape, seed), dtype) for seed in (1, 2))
-
-
 @functools.cache
 def film(depth=21, height=35, width=42):
     """[3, D, H, W]: a photograph that moves and gets blurred, and that with noise."""
@@ -129,13 +125,13 @@ def test_formulas(padding, window, dtype, last):
 def test_small_sides(side):
     """Each axis by itself smaller than the window, and all together."""
     for shape in ((side, 14, 13), (12, side, 11), (11, 12, side), (side,) * 3):
-        x, y = (images.noise((2, *shape), seed).astype("float32") for seed in (1, 2))
+        x, y = images.noise_pair((2, *shape))
         check(x, y, spec_of(), FLOAT)
 
 
 def test_many_columns():
     """More than a block of a kernel has, and no multiple of it, in every direction."""
-    x, y = (images.noise((1, 37, 70, 99), seed).astype("float32") for seed in (1, 2))
+    x, y = images.noise_pair((1, 37, 70, 99))
     check(x, y, spec_of(), FLOAT)
 
 
@@ -199,7 +195,7 @@ def test_a_slice_is_no_image():
 @pytest.mark.parametrize("implementation", ["fused", "xla"])
 def test_finite_differences(data_format, implementation):
     with jax.enable_x64(True):
-        x, y = pair(1, 2, 6, 7, 5, dtype="float64")
+        x, y = images.noise_pair((1, 2, 6, 7, 5), "float64")
 
         def weighted(x, y):
             whole = fused_ssim3d(
@@ -302,44 +298,23 @@ def test_weights(weighting, data_format):
         weights=weights[..., None] if last else weights,
         weighting=weighting,
     )
-    seen = weights > 0
-    of_window = {"map": weights}
-    shape = np.ones_like(weights)
-    sees = reference._windowed_mean(np.pad(~seen * 1.0, 5), FORMULA, 3)
-    share = reference._windowed_mean(np.pad(shape, 5), FORMULA, 3)
-    mean = reference._windowed_mean(np.pad(weights, 5), FORMULA, 3) / share
-    of_window["inside"] = np.where(sees > 0, 0, mean)
-    of_window["normalized"] = weights
-    similarity = reference.Similarity(x, y, (True,) * 3)
-    if weighting == "normalized":
-        counts = 1 / np.maximum(
-            reference._windowed_mean(np.pad(seen * 1.0, 5), FORMULA, 3), 1e-30
-        )
-        similarity = _similarity_of_seen(x, y, seen, counts)
-    whole = similarity if weighting == "normalized" else similarity.map
-    expected = (of_window[weighting] * whole).sum() / of_window[weighting].sum()
+    seen, padding = weights > 0, (True,) * 3
+    counted = weights
+    if weighting == "inside":
+        of_windows = [
+            reference._windowed_mean(np.pad(a, 5), FORMULA, 3)
+            for a in (~seen * 1.0, weights, np.ones_like(weights))
+        ]
+        unseen, weight, share = of_windows
+        counted = np.where(unseen > 0, 0, weight / share)
+    similarity = reference.Similarity(
+        x, y, padding, seen=seen if weighting == "normalized" else None
+    )
+    expected = (counted * similarity.map).sum() / counted.sum()
     assert abs(found - float(expected)) < 1e-6
     assert np.isfinite(gradient).all()
     if weighting != "map":
         assert (reference.planes(gradient, last, 3)[:, ~seen] == 0).all()
-
-
-def _similarity_of_seen(x, y, seen, counts):
-    """The map whose statistics are of the pixels seen, from the textbook."""
-
-    def mean(a):
-        return counts * reference._windowed_mean(
-            np.pad(np.where(seen, a, 0), [(0, 0)] + [(5, 5)] * 3), FORMULA, 3
-        )
-
-    x, y = (np.asarray(a, reference.REAL) for a in (x, y))
-    mu1, mu2 = mean(x), mean(y)
-    s11, s22 = mean(x * x) - mu1**2, mean(y * y) - mu2**2
-    s12 = mean(x * y) - mu1 * mu2
-    c1, c2 = 0.01**2, 0.03**2
-    return ((2 * mu1 * mu2 + c1) * (2 * s12 + c2)) / (
-        (mu1**2 + mu2**2 + c1) * (s11 + s22 + c2)
-    )
 
 
 @pytest.mark.parametrize("last", [False, True], ids=LAYOUTS)
@@ -400,7 +375,7 @@ def test_vmap(name, last, in_axes):
     """The bits of a loop."""
     spec = spec_of(last, padding=(True, False, True))
     one = (2, 13, 14, 12)
-    x, y = (jnp.asarray(images.noise((3, *one), s), jnp.float32) for s in (1, 2))
+    x, y = map(jnp.asarray, images.noise_pair((3, *one)))
     x, y = (
         a[0] if d is None else jnp.moveaxis(a, 0, d)
         for a, d in zip((x, y), in_axes, strict=True)
@@ -448,35 +423,39 @@ class TestErrors:
         with pytest.raises(
             ValueError, match=r"volumes must be .*C, D, H, W.*x\[None\]"
         ):
-            fused_ssim3d(*pair(12, 12, 12))
+            fused_ssim3d(*images.noise_pair((12, 12, 12)))
 
     def test_layout(self):
         with pytest.warns(UserWarning, match='use data_format="NDHWC"'):
-            fused_ssim3d(*pair(12, 13, 14, 3))
+            fused_ssim3d(*images.noise_pair((12, 13, 14, 3)))
 
     def test_data_format(self):
         with pytest.raises(ValueError, match="'NCDHW', 'NDHWC'; got 'NCHW'"):
-            fused_ssim3d(*pair(1, 12, 12, 12), data_format="NCHW")
+            fused_ssim3d(*images.noise_pair((1, 12, 12, 12)), data_format="NCHW")
 
     def test_too_small_for_valid(self):
         with pytest.raises(ValueError, match="needs D, H and W of at least 11"):
-            fused_ssim3d(*pair(1, 10, 12, 12), "valid")
+            fused_ssim3d(*images.noise_pair((1, 10, 12, 12)), "valid")
 
     def test_weights(self):
         with pytest.raises(ValueError, match=r"\[D, H, W\], \[1, D, H, W\]"):
-            fused_ssim3d(*pair(1, 12, 13, 14), weights=jnp.ones((12, 14)))
+            fused_ssim3d(
+                *images.noise_pair((1, 12, 13, 14)), weights=jnp.ones((12, 14))
+            )
 
     def test_no_kernel(self):
         with pytest.raises(NotImplementedError, match="more than 11 pixels"):
-            fused_ssim3d(*pair(1, 4, 5, 6), window_size=12, implementation="fused")
+            fused_ssim3d(
+                *images.noise_pair((1, 4, 5, 6)), window_size=12, implementation="fused"
+            )
 
     def test_train(self):
         with pytest.raises(TypeError, match="train=False"):
-            jax.grad(fused_ssim3d)(*pair(1, 4, 5, 6), "same", False)
+            jax.grad(fused_ssim3d)(*images.noise_pair((1, 4, 5, 6)), "same", False)
 
     def test_errors_of_volumes_have_no_kernel(self):
         spec = spec_of(implementation="fused")
-        x, y = pair(1, 4, 5, 6)
+        x, y = images.noise_pair((1, 4, 5, 6))
         with pytest.raises(NotImplementedError, match="of volumes"):
             OPS["loss_sum"](x, y, x, spec)
 
@@ -487,5 +466,5 @@ def test_the_ops_of_volumes():
     assert {f"jax_fused_ssim_{name}" for name in names} == {*VOLUME_TARGETS}
     assert names == {OPS[name].name for name in NAMES}
     for last, name in itertools.product((False, True), NAMES):
-        x, y = pair(1, 4, 5, 6)
+        x, y = images.noise_pair((1, 4, 5, 6))
         OPS[name](x, y, x, spec_of(last, implementation="fused"))
