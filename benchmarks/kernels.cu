@@ -80,12 +80,15 @@ struct Kind {
   int gradients;
   bool bytes = false;  // the second image
   Weights weights = Weights::kNone;
+  bool halves = false;  // both images at half their size as well
 };
 
 constexpr Kind kKinds[] = {
     {"value", true, false, false, false, 0},
     {"value_and_grad", true, false, false, false, 1},
     {"value_and_grad_both", true, false, false, false, 2},
+    {"value_and_grad_halved", true, false, false, false, 1, false, Weights::kNone,
+     true},
     {"loss", true, true, false, false, 0},
     {"loss_and_grad", true, true, false, false, 1},
     {"loss_and_grad_both", true, true, false, false, 2},
@@ -227,7 +230,11 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   if (!options.take(name)) return false;
   const bool is_half = type.dtype == DType::kF16 || type.dtype == DType::kBF16;
   if ((!options.taps.empty() || size.depth) && is_half) return false;
-  if (kind.errors && size.depth) return false;
+  if ((kind.errors || kind.halves) && size.depth) return false;
+  if (kind.halves && (type.dtype != DType::kF32 || channels_last ||
+                      size.height % 2 != 0 || size.width % 4 != 0)) {
+    return false;
+  }
 
   Call call;
   call.dtype = type.dtype;
@@ -269,6 +276,8 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const Memory weight(kind.weight ? map_pixels * type.bytes : 0, sets);
   const Memory grad1(kind.gradients > 0 ? pixels * type.gradient_bytes : 0, sets);
   const Memory grad2(kind.gradients > 1 ? pixels * type.gradient_bytes : 0, sets);
+  const size_t half_bytes = kind.halves ? pixels / 4 * type.bytes : 0;
+  const Memory half1(half_bytes, sets), half2(half_bytes, sets);
   const Memory loss(kind.loss ? sizeof(double) : 0, 1);
   const Memory terms(kind.errors ? kTerms * sizeof(double) : 0, 1);
   const int64_t plane_pixels = int64_t{size.height} * size.width;
@@ -315,6 +324,8 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
     call.map = map.of(set);
     call.grad1 = grad1.of(set);
     call.grad2 = grad2.of(set);
+    call.half[kImg1] = half1.of(set);
+    call.half[kImg2] = half2.of(set);
     call.scratch = scratch.of(0);
     check(cuda::run(stream, call), name.c_str());
   };

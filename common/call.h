@@ -92,6 +92,10 @@ struct Call {
   // otherwise float. They have every leading index.
   void* grad1 = nullptr;
   void* grad2 = nullptr;
+  // Both images by means of 2 x 2 pixels, with every leading index; only of kF32, with
+  // one gradient and no errors, of images that do not broadcast and whose channels come
+  // first, with an even height and a width that is a multiple of 4.
+  void* half[2] = {};
   // kScratchWords 32-bit words a plane, of any content.
   void* scratch = nullptr;
 

@@ -173,6 +173,15 @@ __device__ __forceinline__ void store_if(bool on, __nv_bfloat16* to, float v) {
   store_bits_if(on, to, __bfloat16_as_ushort(__float2bfloat16_rn(v)));
 }
 
+// Two neighbours in one store, aligned to the two.
+__device__ __forceinline__ void store2_if(bool on, float* to, float a, float b) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.s32 p, %3, 0; @p st.global.v2.f32 [%0], {%1, %2};}" ::"l"(
+          to),
+      "f"(a), "f"(b), "r"(int(on))
+      : "memory");
+}
+
 // Four neighbours in one store, aligned to the four.
 __device__ __forceinline__ void store4_if(bool on, float* to, const float (&v)[4]) {
   asm volatile(

@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "common/loss.h"
+#include "cuda/halve.h"
 #include "cuda/job.h"
 #include "cuda/kernels.h"
 #include "cuda/launch.h"
@@ -117,10 +118,26 @@ cudaError_t launch_clear(cudaStream_t stream, const Device& device, const Call& 
                 call.planes());
 }
 
+// The images at half their size, of kernels that do not write them.
+cudaError_t launch_halves(cudaStream_t stream, const Call& call) {
+  if (!call.half[kImg1]) return cudaSuccess;
+  Halving halving = {};
+  halving.height = call.height;
+  halving.width = call.width;
+  halving.halvings = 1;
+  for (const int k : {kImg1, kImg2}) {
+    halving.count[k] = call.images;
+    halving.from[k] = call.operand[k];
+    halving.to[k][0] = call.half[k];
+  }
+  return halve(stream, halving);
+}
+
 template <typename Element>
 cudaError_t launch_cleared_tile(cudaStream_t stream, const Device& device,
                                 const Call& call) {
-  const cudaError_t error = launch_clear(stream, device, call);
+  cudaError_t error = launch_halves(stream, call);
+  if (error == cudaSuccess) error = launch_clear(stream, device, call);
   return error == cudaSuccess ? launch_tile<Element>(stream, device, call) : error;
 }
 

@@ -52,6 +52,17 @@ class StripErrors {
   }
   __device__ __forceinline__ void advance(int rows) { rows_.at += rows; }
 
+  // The next row, as it is loaded.
+  template <typename Job, typename Row>
+  __device__ __forceinline__ void see(const Job&, int, const Row&,
+                                      const float (&d)[kGroup]) {
+    float counted[kGroup];
+    count(0, d, counted);
+    constexpr float kAlike[kGroup] = {};  // which nobody reads
+    add(counted, kAlike);
+    advance(1);
+  }
+
   // By a whole warp.
   __device__ __forceinline__ void flush(ErrorSums* accumulators) const {
     for_planes_of_warp(plane_, [&](bool same, bool leads) {

@@ -28,6 +28,7 @@
 #include "cuda/strip_centre.cuh"
 #include "cuda/strip_error.cuh"
 #include "cuda/strip_filter.cuh"
+#include "cuda/strip_halve.cuh"
 #include "cuda/strip_job.cuh"
 #include "cuda/strip_load.cuh"
 #include "cuda/strip_store.cuh"
@@ -36,8 +37,8 @@
 namespace jax_fused_ssim::cuda {
 
 template <typename Loader, int kGradients, Weighting kWeighting, bool kErrors,
-          unsigned kTuning>
-struct Outputs<GradStrip<Loader, kGradients, kWeighting, kErrors, kTuning>> {
+          unsigned kTuning, bool kHalves>
+struct Outputs<GradStrip<Loader, kGradients, kWeighting, kErrors, kTuning, kHalves>> {
   using Job = StripJob<typename Loader::Element>;
 
   __device__ __forceinline__ static Gradient<typename Loader::Element>* at(
@@ -282,13 +283,15 @@ __device__ __forceinline__ void stage2(
 #pragma unroll
   for (int k = 0; k < Strip::kMaps; ++k) filters[k].clear();
 
-  const Nothing not_here;
-  loading.start(job, p.origin, [&] { meet<Strip>(p.strip); }, not_here, weights);
+  std::conditional_t<Strip::kHalves, StripHalves, Nothing> halves(
+      job, Columns<Loader>::quad(job, p.origin, 0, p.thread, p.first_channel),
+      p.thread >= Strip::kLost, p.first_row, p.begin, p.end);
+  loading.start(job, p.origin, [&] { meet<Strip>(p.strip); }, halves, weights);
 #pragma unroll 1
   for (int step = 0; step < kWarmUp; ++step) {
     meet<Strip>(p.strip);
     loading.copy(job, weights);
-    form_step(loading, job, not_here, weights);
+    form_step(loading, job, halves, weights);
   }
   if constexpr (Strip::kReadsOwnEarly) {
 #pragma unroll
@@ -315,7 +318,7 @@ __device__ __forceinline__ void stage2(
       const int r = row_of_step;
       if (r == 1) gradients.store_last_step(job);
       if (r == 0 || !kEarly) begin_row(r);
-      loading.write(job, r, row, not_here, weights);
+      loading.write(job, r, row, halves, weights);
       float weight[kGroup] = {};
       if constexpr (kWeights) {
         weights.read(r, weight);
@@ -420,8 +423,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
   Piece piece;
   while (pieces.next(job, piece)) {
     p.origin = place_of(job, Strip::first_pixel(piece.strip, kGroup * job.groups));
-    p.begin = piece.begin;
-    p.end = piece.end;
+    p.begin = Strip::kRowUnit * piece.begin;
+    p.end = Strip::kRowUnit * piece.end;
     p.first_row = p.begin - 2 * kRadius;
     p.steps = (p.end - p.begin + 4 * kRadius + kStepRows - 1) / kStepRows + 1;
     meet<Strip>(p.strip);

@@ -54,8 +54,12 @@ struct StripJob : Job<Element> {
   int part_channels;  // of a strip; the last part's may not all exist
   int groups;         // of 4 columns that a strip has of each of them
   int segment;        // floats from one of them to the next in shared memory
-  int64_t rows;       // of a strip
+  int64_t rows;       // of a strip, by the Strip::kRowUnit
   Cut cut;
+  // cuda/strip_halve.cuh: the first image at half its size, the bytes from there to the
+  // second, and those from one of its rows to the next.
+  float* half;
+  int64_t half_to_second, half_row_bytes;
 };
 
 // cuda/strip_centre.cuh

@@ -64,8 +64,15 @@ struct StripFor {
                 weighted_loss_grad_tuning(kWeighting, kInterleaved, kBytes)>;
   using LossSum = SumStrip<Loader<kMost>, false, true, loss_sum_tuning(kInterleaved)>;
 
+  // With both images at half their size.
+  using HalvingGrad =
+      GradStrip<Loader<2>, 1, Weighting::kNone, false, kHalvingGradTuning, true>;
+
   template <typename F>
   static auto with(const Call& call, const Device& device, F f) {
+    if constexpr (kInPlace && kAligned && !kInterleaved) {
+      if (call.half[kImg1]) return f(Kind<HalvingGrad>());
+    }
     const bool weighted = call.operand[kWeight] != nullptr;
     if (call.grad2) return weighted ? both<true>(device, f) : both<false>(device, f);
     if (!call.grad1) return call.map ? f(Kind<Sum<true>>()) : sum(device, f);
@@ -123,7 +130,9 @@ bool fours_aligned(const Call& call) {
   return size % kGroup == 0 && is_aligned(call.operand[kImg1], four) &&
          is_aligned(call.operand[kImg2], kGroup * sizeof(Second)) &&
          is_aligned(call.grad1, kGroup * sizeof(Gradient<Element>)) &&
-         is_aligned(call.grad2, kGroup * sizeof(Gradient<Element>));
+         is_aligned(call.grad2, kGroup * sizeof(Gradient<Element>)) &&
+         is_aligned(call.half[kImg1], kGroup / 2 * sizeof(float)) &&
+         is_aligned(call.half[kImg2], kGroup / 2 * sizeof(float));
 }
 
 // `with_strip` with errors, which only aligned strips count: of floats the value and
@@ -167,7 +176,7 @@ Result with_strip(const Call& call, const Device& device, Result none, F f) {
                               : with_loss_strip<Element, true>(call, none, f);
   }
   const bool aligned = fours_aligned<Element, Element>(call);
-  if (!aligned && sizeof(Element) < 4) return none;
+  if (!aligned && (sizeof(Element) < 4 || call.half[kImg1])) return none;
   constexpr bool kUnaligned = sizeof(Element) < 4;  // not instantiated for those
   if (call.channels == 1) {
     if (aligned) return StripFor<Element, Element, false, true>::with(call, device, f);
@@ -276,10 +285,15 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   if constexpr (Strip::Loader::kInterleaved) {
     job.segment = Strip::Loader::segment(job.groups);
   }
-  job.rows = strips.rows;
+  constexpr int kUnit = Strip::kRowUnit;
+  job.rows = strips.rows / kUnit;
   if (strips.count * strips.rows == 0) return cudaSuccess;
-  job.cut = cut_of(strips.count, strips.rows, strips.parts, Strip::kHaloRows,
+  job.cut = cut_of(strips.count, job.rows, strips.parts, Strip::kHaloRows / kUnit,
                    int64_t{device.multiprocessors} * Strip::kBlocks * Strip::kStrips);
+  job.half = static_cast<float*>(call.half[kImg1]);
+  job.half_to_second =
+      static_cast<char*>(call.half[kImg2]) - static_cast<char*>(call.half[kImg1]);
+  job.half_row_bytes = job.row_bytes / 2;
 
   const cudaError_t error = launch_prepare(stream, device, job);
   if (error != cudaSuccess) return error;

@@ -224,14 +224,14 @@ struct Columns;
 // The loading thread of a strip whose ring has kSlots steps:
 //     begin(job, weights)  sets the first copies under way; the weights', which may be
 //                          Nothing, with the images'
-//     start(job, strip, meet, errors, weights)
+//     start(job, strip, meet, watcher, weights)
 //                          before the first step, whose rows are formed then; `meet` is
 //                          the barrier of those who load
 //     copy(job, weights)   in every step, after its barrier
 //     read(r, row)         in row r of a step: of the next step's row what was copied,
-//     write(job, r, row, errors, weights)
+//     write(job, r, row, watcher, weights)
 //                          and s and d of that; in one of them also of the halo. The
-//                          thread's own d are `errors`', unless these are Nothing
+//                          `watcher`, unless Nothing, sees the thread's own pixels
 // Apart because a thread waits long for what it reads, and longer behind what others
 // write: best is to ask for something else between the two.
 //
@@ -253,14 +253,14 @@ using KeptHaloSource =
                  (kTuning & kKeepsHaloSource) != 0>;
 
 // All rows of a step at once.
-template <typename Loading, typename Job, typename Errors, typename Weights>
+template <typename Loading, typename Job, typename Watcher, typename Weights>
 __device__ __forceinline__ void form_step(Loading& loading, const Job& job,
-                                          Errors& errors, Weights& weights) {
+                                          Watcher& watcher, Weights& weights) {
 #pragma unroll
   for (int r = 0; r < kStepRows; ++r) {
     typename Loading::Row row;
     loading.read(r, row);
-    loading.write(job, r, row, errors, weights);
+    loading.write(job, r, row, watcher, weights);
   }
 }
 
@@ -278,16 +278,11 @@ __device__ __forceinline__ void end_formed_step(Weights& weights) {
   if constexpr (Weights::kMasks) weights.advance_formed();
 }
 
-// Row by row, as they are formed.
-template <typename Errors>
-__device__ __forceinline__ void count_errors(Errors& errors, const float (&d)[kGroup]) {
-  if constexpr (!kIsNothing<Errors>) {
-    float counted[kGroup];
-    errors.count(0, d, counted);
-    constexpr float kAlike[kGroup] = {};  // which nobody reads
-    errors.add(counted, kAlike);
-    errors.advance(1);
-  }
+// Row by row, as they are formed: what was read, and its d.
+template <typename Watcher, typename Job, typename Row>
+__device__ __forceinline__ void show(Watcher& watcher, const Job& job, int r,
+                                     const Row& row, const float (&d)[kGroup]) {
+  if constexpr (!kIsNothing<Watcher>) watcher.see(job, r, row, d);
 }
 
 }  // namespace jax_fused_ssim::cuda

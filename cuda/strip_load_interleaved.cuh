@@ -102,10 +102,10 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
     for (int i = 0; i < kAhead + 1; ++i) copy(job, weights);
   }
 
-  template <typename Meet, typename Errors, typename Weights>
+  template <typename Meet, typename Watcher, typename Weights>
   __device__ __forceinline__ void start(const StripJob<Element>& job,
                                         const Place& strip, const Meet& meet,
-                                        Errors& errors, Weights& weights) {
+                                        Watcher& watcher, Weights& weights) {
     const auto of_element = [&](int element) {
       const int column = element / job.part_channels;
       const int channel = element - column * job.part_channels;
@@ -118,7 +118,7 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
     offsets_.put(kGroup, of_element(more_element(job)));
     wait_for_copies<kAhead>();
     meet();
-    form_step(*this, job, errors, weights);
+    form_step(*this, job, watcher, weights);
   }
 
   template <typename Weights>
@@ -162,9 +162,9 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
       }
     }
   }
-  template <typename Errors, typename Weights>
+  template <typename Watcher, typename Weights>
   __device__ __forceinline__ void write(const StripJob<Element>& job, int r,
-                                        const Row& row, Errors& errors,
+                                        const Row& row, Watcher& watcher,
                                         Weights& weights) {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     float* const s = to + r * Loader::kRowFloats;
@@ -190,7 +190,7 @@ class Loading<InterleavedLoader<Element, Second, kAligned, kThreads, kAhead>, kS
         d[i] = v.d;
       }
     }
-    count_errors(errors, d);
+    show(watcher, job, r, row, d);
     if (r == kHaloRow) {
       auto v = sum_difference<kOneCentre>(
           row.more_x, second_pixel<Loader>(job, row.more_y), offsets_.get(kGroup),

@@ -67,13 +67,13 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
     for (int i = 0; i < kAhead; ++i) copy(job, weights);
   }
 
-  template <typename Meet, typename Errors, typename Weights>
+  template <typename Meet, typename Watcher, typename Weights>
   __device__ __forceinline__ void start(const StripJob<Element>& job,
-                                        const Place& strip, const Meet&, Errors& errors,
-                                        Weights& weights) {
+                                        const Place& strip, const Meet&,
+                                        Watcher& watcher, Weights& weights) {
     offsets_.put(0, offsets_of_pixel(job, strip, kGroup * thread_, 0));
     offsets_.put(1, offsets_of_pixel(job, strip, halo_column(), 0));
-    form_step(*this, job, errors, weights);
+    form_step(*this, job, watcher, weights);
   }
 
   template <typename Weights>
@@ -111,9 +111,9 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
     read4(stored_quad<Second>(own + Loader::kPitch), row.y);
     if (r == kHaloRow) read_halo(copy, row);
   }
-  template <typename Errors, typename Weights>
+  template <typename Watcher, typename Weights>
   __device__ __forceinline__ void write(const StripJob<Element>& job, int r,
-                                        const Row& row, Errors& errors,
+                                        const Row& row, Watcher& watcher,
                                         Weights& weights) {
     float* const to = reinterpret_cast<float*>(ring_ + form_at_.offset);
     float s[kGroup], d[kGroup];
@@ -137,7 +137,7 @@ class Loading<PlanarLoader<Element, Second, kAligned, kThreads, kAhead>, kSlots,
         d[i] = seen[i] ? d[i] : 0;
       }
     }
-    count_errors(errors, d);
+    show(watcher, job, r, row, d);
     store_group(to + r * Loader::kRowFloats + kGroup * thread_, s);
     store_group(to + r * Loader::kRowFloats + Loader::kPitch + kGroup * thread_, d);
     if (r == kHaloRow) write_halo(job, row, to, weights);

@@ -186,7 +186,8 @@ struct SumStrip {
   static constexpr int kPast = kBefore - kRadius;
 
   static constexpr bool kWritesImage = false;
-  static constexpr int kHaloRows = 2 * kRadius;
+  static constexpr int kHaloRows = 2 * kRadius;  // that are computed twice
+  static constexpr int kRowUnit = 1;             // of which ranges have whole ones
 
   // A strip has `columns` of a channel; its row begins at this pixel of the virtual
   // row.
@@ -211,7 +212,7 @@ __global__ void strip_grad_kernel(
 // which it reads from kRadius before; stage 2 has those from kOutAt + 4 g on, of all
 // groups but the last kLost. kTuning: cuda/strip_tuning.h.
 template <typename Loader_, int kGradients_, Weighting kWeighting_, bool kErrors_,
-          unsigned kTuning_>
+          unsigned kTuning_, bool kHalves_ = false>
 struct GradStrip {
   using Loader = Loader_;
   static constexpr int kGradients = kGradients_;
@@ -221,6 +222,8 @@ struct GradStrip {
   static constexpr bool kLossWeights = kSums && kWeighting != Weighting::kNone;
   static_assert(kSums || !kErrors, "errors are counted with sums");
   static_assert(kErrors || !kLossWeights, "a loss with weights has errors");
+  // Whether it writes both images at half their size: cuda/strip_halve.cuh.
+  static constexpr bool kHalves = kHalves_;
   static constexpr int kThreads = Loader::kThreads;  // of a stage
   static constexpr int kStrips = 128 / kThreads;     // of a block
   static constexpr int kBlockThreads = 2 * 128;
@@ -238,6 +241,7 @@ struct GradStrip {
   static_assert(kFirstCounted == 1 && kCountedBefore == 1, "");
   static constexpr bool kWritesImage = true;
   static constexpr int kHaloRows = 4 * kRadius;
+  static constexpr int kRowUnit = kHalves ? 2 : 1;
 
   // Stage 2 takes the derivatives a step late. It needs s and d of the row 2 kRadius
   // above: for one gradient it has the registers to read them a step early, before that

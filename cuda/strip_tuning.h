@@ -99,6 +99,8 @@ constexpr unsigned grad_tuning(int gradients, bool weighted, bool interleaved,
   return kHaloLate | kKeepsOffsets | kKeepsHaloSource | kHoldsShared | kHoldsThread;
 }
 
+constexpr unsigned kHalvingGradTuning = kHaloLate;
+
 // With errors. `bytes`: the second image has those, which come from another place than
 // the first one's pixels, so that the halo has no one way to keep.
 constexpr unsigned loss_sum_tuning(bool interleaved) {

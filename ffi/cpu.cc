@@ -18,6 +18,7 @@ struct Cpu {
   using Context = ffi::ThreadPool;
   static auto bind() { return ffi::Ffi::Bind().Ctx<Context>(); }
   static constexpr std::initializer_list<ffi::Traits> kTraits = {};
+  static constexpr bool kHalves = false;
 
   static ffi::Error run(Context pool, const Call& call) {
     try {

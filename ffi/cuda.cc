@@ -20,6 +20,7 @@ struct Cuda {
   // The same launches in every call and no synchronisation: XLA may record them once in
   // a CUDA graph and replay it.
   static constexpr auto kTraits = {ffi::Traits::kCmdBufferCompatible};
+  static constexpr bool kHalves = true;
 
   static ffi::Error run(Context stream, const Call& call) {
     const cudaError_t error = cuda::run(stream, call);

@@ -18,6 +18,7 @@ namespace jax_fused_ssim {
 //     Context                what a kernel runs on: an argument of XLA's handlers
 //     bind()                 a binding of that argument
 //     kTraits                a list of XLA's traits
+//     kHalves                whether its kernels have kHasHalves
 //     run(context, call)     runs a call with something to write; an ffi::Error
 template <typename Platform, size_t kOp>
 xla::ffi::Error handle(typename Platform::Context context, xla::ffi::RemainingArgs args,
@@ -42,9 +43,17 @@ XLA_FFI_Error* handler(XLA_FFI_CallFrame* frame) {
   return bound->Call(frame);
 }
 
+template <typename Platform, size_t kOp>
+void add_target(Targets& targets) {
+  if constexpr (Platform::kHalves || !(kOps[kOp].has & kHasHalves)) {
+    targets.push_back({kOps[kOp].target, handler<Platform, kOp>});
+  }
+}
 template <typename Platform, size_t... kIndices>
 Targets targets_of(std::index_sequence<kIndices...>) {
-  return {{{kOps[kIndices].target, handler<Platform, kIndices>}...}};
+  Targets targets;
+  (add_target<Platform, kIndices>(targets), ...);
+  return targets;
 }
 template <typename Platform>
 Targets targets_of() {

@@ -16,6 +16,7 @@ enum Has : unsigned {
   kHasMap = 1 << 3,          // a result
   kHasGradients = 1 << 4,    // a result for img1, or one for each image
   kHasLossWeights = 1 << 5,  // three or four operands in its type: common/call.h
+  kHasHalves = 1 << 6,       // a result for each image; no kernel for CPUs has it
 };
 
 struct Op {
@@ -26,6 +27,7 @@ struct Op {
 constexpr Op kOps[] = {
     {"jax_fused_ssim_ssim_sum", kHasLoss},
     {"jax_fused_ssim_ssim_sum_grad", kHasLoss | kHasGradients},
+    {"jax_fused_ssim_ssim_sum_grad_halved", kHasLoss | kHasGradients | kHasHalves},
     {"jax_fused_ssim_loss_sum", kHasLoss | kHasTerms},
     {"jax_fused_ssim_loss_sum_grad", kHasLoss | kHasTerms | kHasGradients},
     {"jax_fused_ssim_weighted_loss_sum", kHasLossWeights | kHasLoss | kHasTerms},
@@ -38,7 +40,7 @@ constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
 // Whether its images may be volumes.
 constexpr bool takes_volumes(const Op& op) {
-  return (op.has & (kHasTerms | kHasLossWeights)) == 0;
+  return (op.has & (kHasTerms | kHasLossWeights | kHasHalves)) == 0;
 }
 
 // Halves images for MS-SSIM, on NVIDIA GPUs alone.
@@ -49,12 +51,15 @@ constexpr bool kernels_have_every_op() {
     if ((op.has & kHasLoss) && (op.has & (kHasWeight | kHasMap))) return false;
     if ((op.has & kHasTerms) && !(op.has & kHasLoss)) return false;
     if ((op.has & kHasLossWeights) && !(op.has & kHasTerms)) return false;
+    if ((op.has & kHasHalves) && !(op.has & kHasGradients)) return false;
+    if ((op.has & kHasHalves) && (op.has & (kHasTerms | kHasMap))) return false;
   }
   return true;
 }
 static_assert(
     kernels_have_every_op(),
-    "no kernel adds up beside a map, counts errors alone, or weighs SSIM alone");
+    "no kernel adds up beside a map, counts errors alone, weighs SSIM alone, or halves "
+    "without a gradient of SSIM alone");
 
 }  // namespace jax_fused_ssim
 

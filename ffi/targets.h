@@ -3,7 +3,7 @@
 #ifndef JAX_FUSED_SSIM_FFI_TARGETS_H_
 #define JAX_FUSED_SSIM_FFI_TARGETS_H_
 
-#include <array>
+#include <vector>
 
 #include "ffi/ops.h"
 #include "xla/ffi/api/c_api.h"
@@ -14,7 +14,7 @@ struct Target {
   const char* name;
   XLA_FFI_Error* (*handler)(XLA_FFI_CallFrame*);
 };
-using Targets = std::array<Target, kOpCount>;
+using Targets = std::vector<Target>;
 
 Targets cpu_targets();
 #ifdef JAX_FUSED_SSIM_HAS_CUDA

@@ -217,7 +217,9 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   const auto has = [&](unsigned what) { return (op.has & what) != 0; };
   const size_t least_operands = 2 + has(kHasWeight) + 3 * has(kHasLossWeights);
   const size_t least_results = has(kHasLoss) + has(kHasTerms) + has(kHasMap) +
-                               has(kHasGradients) + 1;  // and scratch
+                               has(kHasGradients) + 2 * has(kHasHalves) + 1;  // scratch
+  const size_t most_results =
+      least_results + (has(kHasGradients) && !has(kHasHalves) ? 1 : 0);
 
   std::vector<Buffer> in, out;
   if (auto error = get_parameters(attrs, &call->parameters); error.failure()) {
@@ -228,8 +230,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
       error.failure()) {
     return error;
   }
-  if (auto error = get_buffers("results", rets, least_results,
-                               least_results + has(kHasGradients), &out);
+  if (auto error = get_buffers("results", rets, least_results, most_results, &out);
       error.failure()) {
     return error;
   }
@@ -296,6 +297,15 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
                    " are empty, smaller than the window, or too large");
   }
 
+  if (has(kHasHalves) && (*dtype != DType::kF32 || last || img1.shape != img2.shape ||
+                          call->height % 2 != 0 || call->width % 4 != 0)) {
+    return invalid(
+        "images that are halved as well must be float32, of one shape, with "
+        "channels first, an even height and a width that is a multiple of 4; "
+        "got " +
+        text(img1.shape) + " and " + text(img2.shape));
+  }
+
   const ffi::DataType wide = *dtype == DType::kF64 ? ffi::F64 : ffi::F32;
   const ffi::DataType gradient = *dtype == DType::kBF16 ? ffi::BF16 : wide;
   const Dims planes = last ? joined(leading, {call->channels}) : leading;
@@ -309,6 +319,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
     call->results = 1;
     for (const int64_t n : groups) call->results *= n;
   }
+  const Dims half = joined(leading, {call->height / 2, call->width / 2});
   const Dims terms = joined(groups, {kTerms});
   const Dims words = joined(planes, {kScratchWords});
   const Dims image = joined(leading, rest);
@@ -373,6 +384,8 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
       {has(kHasMap), "map", image_type, map, &call->map},
       {has(kHasGradients), "gradient", gradient, image, &call->grad1},
       {out.size() > least_results, "second gradient", gradient, image, &call->grad2},
+      {has(kHasHalves), "first halved image", image_type, half, &call->half[kImg1]},
+      {has(kHasHalves), "second halved image", image_type, half, &call->half[kImg2]},
       {true, "scratch", ffi::U32, words, &call->scratch},
   };
   size_t next = 0;

@@ -92,13 +92,13 @@ def register_lowerings(
                 rule = mlir.lower_fun(wide, multiple_results=True)
                 return rule(ctx, *args, spec=spec, **kw)
             if in_parts and (
-                (in_parts.needed(ctx.avals_in, spec) and _may_be_partitioned(ctx))
+                (in_parts.needed(ctx.avals_in, spec) and may_be_partitioned(ctx))
                 or in_parts.better(platform, ctx.avals_in, spec=spec, **kw)
             ):
                 parts = functools.partial(in_parts.function, primitive)
                 rule = mlir.lower_fun(parts, multiple_results=True)
                 return rule(ctx, *args, spec=spec, **kw)
-            return _custom_call(primitive.name, ctx, args, spec)
+            return custom_call(primitive.name, ctx, args, spec)
 
         mlir.register_lowering(primitive, fused, platform=platform)
 
@@ -122,10 +122,10 @@ def _platforms(ctx: mlir.LoweringRuleContext) -> Sequence[str]:
     return ctx.platforms or ctx.module_context.platforms
 
 
-def _custom_call(
+def custom_call(
     name: str, ctx: mlir.LoweringRuleContext, args: Sequence[Any], spec: Spec
 ) -> Sequence[Any]:
-    partitioned = _may_be_partitioned(ctx)
+    partitioned = may_be_partitioned(ctx)
     if partitioned:
         ctx, args = _without_broadcast(ctx, args, spec)
     batch = _leading_ndim(ctx.avals_in, spec)
@@ -133,8 +133,10 @@ def _custom_call(
     planes = spec.plane_shape((*_leading_shape(ctx.avals_in, spec), *image))
     scratch = ShapedArray((*planes, native.SCRATCH_WORDS), np.dtype("uint32"))
     avals_out = [*ctx.avals_out, scratch]
-    partitioning = _partitioning(ctx.avals_in, avals_out, spec) if partitioned else None
-    rule = jax.ffi.ffi_lowering(name, extra_attributes=partitioning)
+    attributes = None
+    if partitioned:
+        attributes = partitioning_attributes(ctx.avals_in, avals_out, spec)
+    rule = jax.ffi.ffi_lowering(name, extra_attributes=attributes)
     results = rule(
         ctx.replace(avals_out=avals_out),
         *args,
@@ -154,7 +156,7 @@ def _leading_shape(avals_in: Sequence[Any], spec: Spec) -> tuple[int, ...]:
     return jnp.broadcast_shapes(*[aval.shape[:batch] for aval in avals_in])
 
 
-def _may_be_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
+def may_be_partitioned(ctx: mlir.LoweringRuleContext) -> bool:
     """Whether XLA may cut this call's leading dimensions over devices."""
     if getattr(ctx.module_context.lowering_parameters, "for_export", False):
         return True
@@ -183,10 +185,10 @@ def _without_broadcast(
         multiple_results=True,
     )
     values = rule(ctx.replace(avals_out=avals), *args)
-    return ctx.replace(avals_in=avals), mlir.flatten_ir_values(values)
+    return ctx.replace(avals_in=avals), values
 
 
-def _partitioning(
+def partitioning_attributes(
     avals_in: Sequence[Any],
     avals_out: Sequence[Any],
     spec: Spec,

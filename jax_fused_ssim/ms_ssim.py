@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jax_fused_ssim.arguments import (
+    BORDERS,
     DataFormat,
     Implementation,
     Number,
@@ -24,8 +25,9 @@ from jax_fused_ssim.border import with_border
 from jax_fused_ssim.halving import OddSides, halved_size
 from jax_fused_ssim.integer import as_floats
 from jax_fused_ssim.mean import Mean, ssim_mean
+from jax_fused_ssim.mean_halved import ssim_mean_and_halved
 from jax_fused_ssim.placement import placed_alike
-from jax_fused_ssim.pyramid import smaller_scales
+from jax_fused_ssim.pyramid import even_halvings, smaller_scales
 from jax_fused_ssim.ranges import DataRange, in_ranges, split_range
 from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.terms import without
@@ -181,16 +183,22 @@ def _ms_ssim(
     x, y = as_floats(x, y, spec)
     wide = compute_dtype(x.dtype)
     of_structure = without(spec, "k1", wide)
+    means, pairs = [], [(x, y)]
+    times = even_halvings(x.shape, len(scales.weights) - 1, spec)
+    if times and x.dtype == wide and padding not in BORDERS:
+        mean = Mean(of_structure, "per_channel")
+        of_finest, halved = ssim_mean_and_halved(x, y, mean, times)
+        means.append(of_finest)
+        pairs = [*zip(*halved, strict=True)]
     # Halved pixels have more digits than half precision.
-    smaller = smaller_scales(
-        *(a.astype(wide) for a in (x, y)),
-        len(scales.weights) - 1,
+    pairs += smaller_scales(
+        *(a.astype(wide) for a in pairs[-1]),
+        len(scales.weights) - len(means) - len(pairs),
         scales.odd_sides,
         spec,
     )
-    means = []
-    for i, pair in enumerate([(x, y), *smaller]):
-        of_scale = spec if i == len(smaller) else of_structure
+    for i, pair in enumerate(pairs):
+        of_scale = spec if i == len(pairs) - 1 else of_structure
         (wide_x, wide_y), _, of_scale = with_border(pair, None, padding, of_scale)
         mean = Mean(of_scale, "per_channel")
         means.append(ssim_mean((wide_x,), (wide_y,), mean))

@@ -40,7 +40,7 @@ def _sum_to(a: Array, shape: Sequence[int]) -> Array:
     return jnp.sum(a, axis=axes, keepdims=True) if axes else a
 
 
-def _seen_by_checkify(a: Array) -> Array:
+def seen_by_checkify(a: Array) -> Array:
     """The array, as the result of an op of JAX: `checkify` looks for NaN in no others.
 
     XLA drops the multiplication.
@@ -61,7 +61,7 @@ def ssim_sum(x: Array, y: Array, spec: Spec) -> Array:
       [...], or [..., C], without the last `spec.summed` dimensions: float32, float64
       for float64 images.
     """
-    return _seen_by_checkify(ssim_sum_p.bind(x, y, spec=spec)[0])
+    return seen_by_checkify(ssim_sum_p.bind(x, y, spec=spec)[0])
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -84,7 +84,7 @@ def ssim_sum_grad(
     if wrt == (False, True):
         x, y, wrt = y, x, (True, False)
     loss, *grads = ssim_sum_grad_p.bind(x, y, spec=spec, wrt=wrt)
-    return _seen_by_checkify(loss), tuple(grads)
+    return seen_by_checkify(loss), tuple(grads)
 
 
 @ssim_sum_grad.defjvp
@@ -93,7 +93,7 @@ def _ssim_sum_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any
     _, out_tangents = jax.jvp(
         lambda x, y: xla.ssim_sum_grad(x, y, spec, wrt), primals, tangents
     )
-    return results, _of_dtypes(results, out_tangents)
+    return results, of_dtypes(results, out_tangents)
 
 
 def loss_sum(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
@@ -117,7 +117,7 @@ def loss_sum(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
     if is_integer(x):
         x, y = y, x
     loss, terms = loss_sum_p.bind(x, y, spec=_of_images(spec))
-    return _seen_by_checkify(loss), terms
+    return seen_by_checkify(loss), terms
 
 
 def _of_images(spec: Spec) -> Spec:
@@ -143,7 +143,7 @@ def loss_sum_grad(
     if wrt == (False, True):
         x, y, wrt = y, x, (True, False)
     loss, terms, *grads = loss_sum_grad_p.bind(x, y, spec=_of_images(spec), wrt=wrt)
-    return _seen_by_checkify(loss), terms, tuple(grads)
+    return seen_by_checkify(loss), terms, tuple(grads)
 
 
 @loss_sum_grad.defjvp
@@ -152,7 +152,7 @@ def _loss_sum_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any
     _, out_tangents = jax.jvp(
         lambda x, y: xla.loss_sum_grad(x, y, _of_images(spec), wrt), primals, tangents
     )
-    return results, _of_dtypes(results, out_tangents)
+    return results, of_dtypes(results, out_tangents)
 
 
 def weighted_loss_sum(
@@ -172,7 +172,7 @@ def weighted_loss_sum(
     if is_integer(x):
         x, y = y, x
     loss, terms = weighted_loss_sum_p.bind(x, y, *weights.arrays, spec=_of_images(spec))
-    return _seen_by_checkify(loss), terms
+    return seen_by_checkify(loss), terms
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
@@ -200,7 +200,7 @@ def weighted_loss_sum_grad(
     loss, terms, *grads = weighted_loss_sum_grad_p.bind(
         x, y, *weights.arrays, spec=_of_images(spec), wrt=wrt
     )
-    return _seen_by_checkify(loss), terms, tuple(grads)
+    return seen_by_checkify(loss), terms, tuple(grads)
 
 
 @weighted_loss_sum_grad.defjvp
@@ -214,10 +214,10 @@ def _weighted_loss_sum_grad_jvp(
         (x, y),
         tangents[:2],
     )
-    return results, _of_dtypes(results, out_tangents)
+    return results, of_dtypes(results, out_tangents)
 
 
-def _of_dtypes(results: Any, tangents: Any) -> Any:
+def of_dtypes(results: Any, tangents: Any) -> Any:
     """Tangents in the dtypes of what they are tangents of."""
     return jax.tree.map(lambda r, t: t.astype(r.dtype), results, tangents)
 
@@ -242,7 +242,7 @@ def ssim_map_grad(
         x, y, wrt = y, x, (True, False)
     spec = _of_similarity(spec)
     grads = ssim_map_grad_p.bind(x, y, cotangent, spec=spec, wrt=wrt)
-    return tuple(map(_seen_by_checkify, grads))
+    return tuple(map(seen_by_checkify, grads))
 
 
 def _of_similarity(spec: Spec) -> Spec:
@@ -256,7 +256,7 @@ def _ssim_map_grad_jvp(spec: Spec, wrt: Wrt, primals: Any, tangents: Any) -> Any
     _, out_tangents = jax.jvp(
         lambda *a: xla.ssim_map_grad(*a, _of_similarity(spec), wrt), primals, tangents
     )
-    return results, _of_dtypes(results, out_tangents)
+    return results, of_dtypes(results, out_tangents)
 
 
 def _ssim_map_tangent_jvp(
@@ -316,11 +316,11 @@ def ssim_map(x: Array, y: Array, spec: Spec) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _ssim_map(x: Array, y: Array, spec: Spec) -> Array:
-    return _seen_by_checkify(ssim_map_p.bind(x, y, spec=spec)[0])
+    return seen_by_checkify(ssim_map_p.bind(x, y, spec=spec)[0])
 
 
 @functools.partial(_ssim_map.defjvp, symbolic_zeros=True)
 def _ssim_map_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Array, Array]:
     wrt, given = perturbed(tangents)
     (tangent,) = ssim_map_tangent_p.bind(*primals, *given, spec=spec, wrt=wrt)
-    return _ssim_map(*primals, spec), _seen_by_checkify(tangent)
+    return _ssim_map(*primals, spec), seen_by_checkify(tangent)

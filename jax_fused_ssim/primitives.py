@@ -40,7 +40,7 @@ Wrt = tuple[bool, bool]
 _STATIC = ("spec", "wrt")
 
 
-def _result(shape_of: Any, shape: Sequence[int], dtype: Any, ndim_kept: int) -> Any:
+def result_type(shape_of: Any, shape: Sequence[int], dtype: Any, ndim_kept: int) -> Any:
     """An output's type: `shape_of`'s, sharding included, with another shape and dtype.
 
     Args:
@@ -80,22 +80,22 @@ def _sum_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
     shape = spec.loss_shape(full.shape)
     kept = min(len(shape), full.ndim - spec.spatial_ndim)
-    return [_result(full, shape, compute_dtype(image_dtype(x, y)), kept)]
+    return [result_type(full, shape, compute_dtype(image_dtype(x, y)), kept)]
 
 
 def _map_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
     kept = full.ndim - spec.spatial_ndim
-    return [_result(full, spec.map_shape(full.shape), x.dtype, kept)]
+    return [result_type(full, spec.map_shape(full.shape), x.dtype, kept)]
 
 
 def _gradient_types(full: Any, dtype: Any, spec: Spec, wrt: Wrt) -> list[Any]:
     kept = full.ndim - spec.spatial_ndim
     dtype = gradient_dtype(dtype)
-    return [_result(full, full.shape, dtype, kept) for asked in wrt if asked]
+    return [result_type(full, full.shape, dtype, kept) for asked in wrt if asked]
 
 
-def _sum_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
+def sum_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
     return _sum_types(x, y, spec=spec) + _gradient_types(full, x.dtype, spec, wrt)
 
@@ -106,7 +106,7 @@ def _loss_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
     (loss,) = _sum_types(x, y, spec=spec)
     kept = min(loss.ndim, full.ndim - spec.spatial_ndim)
-    return [loss, _result(full, (*loss.shape, 3), loss.dtype, kept)]
+    return [loss, result_type(full, (*loss.shape, 3), loss.dtype, kept)]
 
 
 def _loss_grad_types(x: Any, y: Any, *, spec: Spec, wrt: Wrt) -> list[Any]:
@@ -178,7 +178,7 @@ def _map_tangent_types(
     return _map_types(x, y, spec=spec)
 
 
-def _mapped_first(a: Array, dim: int | None) -> Array:
+def mapped_first(a: Array, dim: int | None) -> Array:
     """The mapped axis as one more leading dimension; of size 1 where there is none."""
     return jnp.expand_dims(a, 0) if dim is None else jnp.moveaxis(a, dim, 0)
 
@@ -192,14 +192,14 @@ def _batch(
     """Batching rule. Operands broadcast, and so are not copied when not mapped, but for
     those of the tangent, which is plain JAX."""
     sizes = [a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None]
-    args = [_mapped_first(a, d) for a, d in zip(args, dims, strict=True)]
+    args = [mapped_first(a, d) for a, d in zip(args, dims, strict=True)]
     if primitive is ssim_map_tangent_p:
         args = [jnp.broadcast_to(a, (sizes[0], *a.shape[1:])) for a in args]
     results = primitive.bind(*args, **params)
     return results, [0] * len(results)
 
 
-def _eager(
+def eager(
     primitive: Primitive, static: Sequence[str] = _STATIC
 ) -> Callable[..., list[Array]]:
     """What a primitive does outside jit: compiles itself."""
@@ -231,7 +231,7 @@ def _op(
     primitive = Primitive(f"jax_fused_ssim_{name}")
     primitive.multiple_results = True
     primitive.def_abstract_eval(types)
-    primitive.def_impl(_eager(primitive))
+    primitive.def_impl(eager(primitive))
     batching.primitive_batchers[primitive] = functools.partial(_batch, primitive)
     register_lowerings(primitive, plain, in_parts)
     return primitive
@@ -354,7 +354,7 @@ ssim_sum_p = _op(
     lambda x, y, *, spec: [xla.ssim_sum(x, y, spec)],
     _by_plane(),
 )
-ssim_sum_grad_p = _op("ssim_sum_grad", _sum_grad_types, _plain_sum_grad, _by_plane())
+ssim_sum_grad_p = _op("ssim_sum_grad", sum_grad_types, _plain_sum_grad, _by_plane())
 loss_sum_p = _op(
     "loss_sum",
     _loss_types,

@@ -27,11 +27,9 @@ def smaller_scales(
     """
     scales: list[tuple[Array, Array]] = []
     while len(scales) < count:
-        times = _without_rest(
-            x.shape, min(count - len(scales), native.MOST_HALVINGS), spec
-        )
+        times = even_halvings(x.shape, count - len(scales), spec)
         if times:
-            found = _halved_p.bind(x, y, times=times, spec=spec)
+            found = halved_p.bind(x, y, times=times, spec=spec)
             scales += zip(found[:times], found[times:], strict=True)
         else:
             scales.append((halved(x, odd_sides, spec), halved(y, odd_sides, spec)))
@@ -39,8 +37,9 @@ def smaller_scales(
     return scales
 
 
-def _without_rest(shape: Sequence[Any], most: int, spec: Spec) -> int:
-    """How often sides are even."""
+def even_halvings(shape: Sequence[Any], count: int, spec: Spec) -> int:
+    """How often, up to `count`, one op halves images of this shape without a rest."""
+    most = min(count, native.MOST_HALVINGS)
     sides = [shape[axis] for axis in spec.spatial_axes]
     times = 0
     while (
@@ -52,7 +51,8 @@ def _without_rest(shape: Sequence[Any], most: int, spec: Spec) -> int:
     return times
 
 
-def _types(x: Any, y: Any, *, times: int, spec: Spec) -> list[Any]:
+def halved_types(x: Any, y: Any, *, times: int, spec: Spec) -> list[Any]:
+    """Of x halved once, twice and so on, then of y."""
     results = []
     for image in (x, y):
         shape = list(image.shape)
@@ -60,7 +60,7 @@ def _types(x: Any, y: Any, *, times: int, spec: Spec) -> list[Any]:
             for axis in spec.spatial_axes:
                 shape[axis] //= 2
             kept = image.ndim - spec.spatial_ndim
-            results.append(primitives._result(image, shape, image.dtype, kept))
+            results.append(primitives.result_type(image, shape, image.dtype, kept))
     return results
 
 
@@ -76,7 +76,7 @@ def _plain(x: Array, y: Array, *, times: int, spec: Spec) -> list[Array]:
 def _fused(
     ctx: mlir.LoweringRuleContext, *args: Any, times: int, spec: Spec
 ) -> Sequence[Any]:
-    partitioned = lowering._may_be_partitioned(ctx)
+    partitioned = lowering.may_be_partitioned(ctx)
     alike = ctx.avals_in[0].shape == ctx.avals_in[1].shape
     # Interleaved channels are read faster by XLA's loops.
     if (
@@ -88,44 +88,52 @@ def _fused(
         return _plain_rule(ctx, *args, times=times, spec=spec)
     attributes = None
     if partitioned:
-        attributes = lowering._partitioning(ctx.avals_in, ctx.avals_out, spec)
-    rule = jax.ffi.ffi_lowering(_halved_p.name, extra_attributes=attributes)
+        attributes = lowering.partitioning_attributes(ctx.avals_in, ctx.avals_out, spec)
+    rule = jax.ffi.ffi_lowering(halved_p.name, extra_attributes=attributes)
     return rule(ctx, *args)
 
 
 def _jvp(
     primals: Sequence[Array], tangents: Sequence[Any], *, times: int, spec: Spec
 ) -> tuple[list[Array], list[Any]]:
-    results = _halved_p.bind(*primals, times=times, spec=spec)
+    results = halved_p.bind(*primals, times=times, spec=spec)
     found: list[Any] = []
     for i, tangent in enumerate(tangents):
-        for k in range(times):
-            if isinstance(tangent, ad.Zero):
-                found.append(ad.Zero(jax.typeof(results[i * times + k])))
-            else:
-                tangent = tangent_of_mean(tangent, spec)
-                found.append(tangent)
+        if isinstance(tangent, ad.Zero):
+            zeros = results[i * times : (i + 1) * times]
+            found += [ad.Zero(jax.typeof(r)) for r in zeros]
+        else:
+            found += halved_tangents(tangent, times, spec)
     return results, found
+
+
+def halved_tangents(tangent: Array, times: int, spec: Spec) -> list[Array]:
+    """Of an image halved once, twice and so on."""
+    found = []
+    for _ in range(times):
+        tangent = tangent_of_mean(tangent, spec)
+        found.append(tangent)
+    return found
 
 
 def _batch(
     args: Sequence[Array], dims: Sequence[int | None], *, times: int, spec: Spec
 ) -> tuple[list[Array], list[int | None]]:
     first = [
-        a if d is None else primitives._mapped_first(a, d)
+        a if d is None else primitives.mapped_first(a, d)
         for a, d in zip(args, dims, strict=True)
     ]
-    results = _halved_p.bind(*first, times=times, spec=spec)
+    results = halved_p.bind(*first, times=times, spec=spec)
     return results, [None if d is None else 0 for d in dims for _ in range(times)]
 
 
-_halved_p = Primitive("jax_fused_ssim_halved")
-_halved_p.multiple_results = True
-_halved_p.def_abstract_eval(_types)
-_halved_p.def_impl(primitives._eager(_halved_p, ("times", "spec")))
-ad.primitive_jvps[_halved_p] = _jvp
-batching.primitive_batchers[_halved_p] = _batch
+halved_p = Primitive("jax_fused_ssim_halved")
+halved_p.multiple_results = True
+halved_p.def_abstract_eval(halved_types)
+halved_p.def_impl(primitives.eager(halved_p, ("times", "spec")))
+ad.primitive_jvps[halved_p] = _jvp
+batching.primitive_batchers[halved_p] = _batch
 _plain_rule = mlir.lower_fun(_plain, multiple_results=True)
-mlir.register_lowering(_halved_p, _plain_rule)
-for _platform in native.platforms_of(_halved_p.name):
-    mlir.register_lowering(_halved_p, _fused, platform=_platform)
+mlir.register_lowering(halved_p, _plain_rule)
+for _platform in native.platforms_of(halved_p.name):
+    mlir.register_lowering(halved_p, _fused, platform=_platform)
