@@ -17,6 +17,15 @@ def halved_size(size: Any, odd_sides: OddSides) -> Any:
     return size // 2 if odd_sides == "drop" else (size + 1) // 2
 
 
+def scales_that_fit(size: int, least: int, most: int, odd_sides: OddSides) -> int:
+    """How many scales, at most so many, have a side of the least number of pixels."""
+    scales = 0
+    while size >= least and scales < most:
+        scales += 1
+        size = halved_size(size, odd_sides)
+    return scales
+
+
 def halved(a: Array, odd_sides: OddSides, spec: Spec) -> Array:
     """The mean of every 2x2 pixels.
 

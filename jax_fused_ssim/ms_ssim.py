@@ -22,7 +22,7 @@ from jax_fused_ssim.arguments import (
     checked_weight,
 )
 from jax_fused_ssim.border import with_border
-from jax_fused_ssim.halving import OddSides, halved_size
+from jax_fused_ssim.halving import OddSides, scales_that_fit
 from jax_fused_ssim.integer import as_floats
 from jax_fused_ssim.mean import Mean, ssim_mean
 from jax_fused_ssim.mean_halved import ssim_mean_and_halved
@@ -160,12 +160,8 @@ def _check_size(
     fits = count
     for axis, padded in zip(spec.spatial_axes, spec.padding, strict=True):
         least = 1 if padded else spec.window.size
-        size, scales = shape[axis], 0
-        while isinstance(size, int) and size >= least and scales < count:
-            scales += 1
-            size = halved_size(size, odd_sides)
         if isinstance(shape[axis], int):
-            fits = min(fits, scales)
+            fits = min(fits, scales_that_fit(shape[axis], least, count, odd_sides))
     if fits < count:
         sides = " x ".join(str(shape[axis]) for axis in spec.spatial_axes)
         raise ValueError(
