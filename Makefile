@@ -37,7 +37,8 @@ BUILD_DIR := $(VENV)/native/$(subst /,+,$(subst ;,+,$(BUILD_NAME)))
 NATIVE := $(filter-out %.py,$(wildcard $(addsuffix /*,common cpu cuda ffi)))
 NATIVE_SOURCES := pyproject.toml CMakeLists.txt $(NATIVE) \
   $(wildcard $(addprefix cmake/*.,cmake map py))
-SOURCES := $(NATIVE_SOURCES) README.md LICENSE $(wildcard jax_fused_ssim/*.py)
+SOURCES := $(NATIVE_SOURCES) README.md LICENSE \
+  $(wildcard jax_fused_ssim/*.py jax_fused_ssim/*/*.py)
 
 # $(call extras,EXTRAS): these, or what was asked for, and the JAX for this machine.
 extras = $(strip $(or $(EXTRAS),$(1)))$(if $(GPU),$(comma)$(CUDA_EXTRA))
