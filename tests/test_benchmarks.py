@@ -1,6 +1,7 @@
 """The benchmarks run, write down what they promise, and make the plot and the table."""
 
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -208,3 +209,17 @@ def test_volumes(tmp_path):
     assert all(m["difference"]["images"] < 2e-3 for m in found["measurements"])
     reasons = [e["reason"] for e in found["left_out"] if e["library"] == dm_pix]
     assert reasons == ["no volumes"]
+
+
+def test_command_beside_scikit_image(tmp_path):
+    """Whose SSIM it compares."""
+    path = tmp_path / "command.jsonl"
+    run("benchmarks.command", "--pairs", 1, "--rounds", 1, "--output", path)
+    about, ours, *others = map(json.loads, path.read_text().splitlines())
+    assert about["settings"] == {"pairs": 1, "sides": [1080, 1920], "rounds": 1}
+    assert (ours["program"], ours["ratio"]) == ("jax_fused_ssim", 1)
+    assert others[0]["program"] == "scikit_image"
+    for other in others:
+        ratio = other["seconds"]["median"] / ours["seconds"]["median"]
+        assert other["ratio"] == pytest.approx(ratio)
+        assert other["ssim"] == pytest.approx(ours["ssim"], abs=1e-5)
