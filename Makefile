@@ -1,4 +1,5 @@
-# make demo | test | test-fast | dev | bench | kernels | wheel | lint | clean. Everything is installed in $(VENV), nothing outside.
+# make demo | test | test-fast | dev | bench | kernels | pictures | wheel | lint | clean.
+# Everything is installed in $(VENV), nothing outside.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -48,10 +49,10 @@ demo_env := $(call installed,demo)
 test_env := $(call installed,test)
 bench_env := $(call installed,bench)
 
-.PHONY: help demo test test-fast dev bench kernels wheel lint clean FORCE
+.PHONY: help demo test test-fast dev bench kernels pictures wheel lint clean FORCE
 
 help:
-	@head -1 Makefile
+	@head -2 Makefile
 
 demo: $(demo_env)
 	$(VENV)/bin/python examples/fit_image.py $(DEMO_ARGS)
@@ -69,6 +70,10 @@ dev: $(VENV)/checkout
 
 bench: $(bench_env)
 	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
+
+# docs/pictures, and docs/pictures.md with their numbers.
+pictures: $(demo_env)
+	$(VENV)/bin/python docs/pictures.py
 
 # Needs nvcc; CUDA_ARCH=sm_90 and the like build for a GPU that is not here.
 CUDA_ARCH ?= native

@@ -9,10 +9,12 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from benchmarks import results
 from benchmarks.cases import OPS, pixels
 from benchmarks.peers import LIBRARIES, OURS
+from benchmarks.table import NAMES
 
 _COLUMNS = 3
 
@@ -24,16 +26,18 @@ def draw(data: dict[str, Any]) -> Figure:
     dtype = measured[0]["dtype"]
     shown = [m for m in measured if m["threads"] == threads and m["dtype"] == dtype]
     ops = [op for op in OPS if any(m["op"] == op for m in shown)]
-    columns = min(_COLUMNS, len(ops))
-    rows = -(-len(ops) // columns)
+    rows = -(-len(ops) // _COLUMNS)
+    columns = -(-len(ops) // rows)
     figure = Figure(figsize=(4.5 * columns, 3.8 * rows + 0.8), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     handles = {}
     for op, axis in zip(ops, axes, strict=False):
         _panel(axis, [m for m in shown if m["op"] == op], data["machine"]["platform"])
-        axis.set_title(op)
+        axis.set_title(NAMES[op])
         for line in axis.get_lines():
             handles.setdefault(line.get_label(), line)
+    for axis in axes[len(ops) - columns : len(ops)]:  # with no panel below
+        axis.tick_params(labelbottom=True)
     for axis in axes[len(ops) :]:
         axis.set_axis_off()
     machine = data["machine"]
@@ -66,8 +70,12 @@ def _panel(axis: Axes, measured: list[dict[str, Any]], platform: str) -> None:
             )
     axis.set_xscale("log")
     axis.set_yscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("pixels (N C H W)")
-    axis.set_ylabel("ns per pixel")
+    if axis.get_subplotspec().is_first_col():
+        axis.set_ylabel("ns per pixel")
     axis.grid(alpha=0.3)
 
 

@@ -16,7 +16,7 @@ from benchmarks.peers import LIBRARIES, OURS
 BEGIN = "<!-- benchmarks: begin -->"
 END = "<!-- benchmarks: end -->"
 
-_NAMES = {
+NAMES = {
     "value": "value",
     "value_and_grad": "value, gradient",
     "value_and_grad_both": "value, both gradients",
@@ -82,10 +82,10 @@ def _compared(data: dict[str, Any]) -> Iterator[str]:
     head = ["operation", "images", *(["format"] if several else []), *names]
     rows, marks = [], set()
     for (op, size, *form), row in sorted(
-        lines.items(), key=lambda item: list(_NAMES).index(item[0][0])
+        lines.items(), key=lambda item: list(NAMES).index(item[0][0])
     ):
         ours = row.get(OURS)
-        cells = [_NAMES[op], size, *([", ".join(form)] if several else [])]
+        cells = [NAMES[op], size, *([", ".join(form)] if several else [])]
         for name in names:
             m = row.get(name)
             cells.append(_cell(m, ours, platform))
@@ -128,7 +128,7 @@ def _threads(data: dict[str, Any]) -> Iterator[str]:
     platform = data["machine"]["platform"]
     lines: dict[tuple[str, ...], dict[int, float]] = {}
     for m in ours:
-        key = (_NAMES[m["op"]], results.images(m), *(m[k] for k in _FORMAT))
+        key = (NAMES[m["op"]], results.images(m), *(m[k] for k in _FORMAT))
         lines.setdefault(key, {})[m["threads"]] = results.seconds(m, platform)
     yield ""
     yield "Ours by number of threads: milliseconds, and how many times faster."

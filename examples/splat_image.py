@@ -1,5 +1,6 @@
 """Draws a photograph with 2-D Gaussian splats: Adam minimises 0.8 L1 + 0.2 (1 - SSIM).
 
+--ssim-weight is the 0.2; with 0 it is L1 alone.
 Writes a picture with target, start, result and the SSIM map of the result side by side.
 
     python examples/splat_image.py --output splat_image.png
@@ -181,12 +182,15 @@ def place(target: np.ndarray, inside: np.ndarray, count: int) -> Splats:
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), splats)
 
 
-def loss(splats: Splats, target: Array, weights: Array | None) -> tuple[Array, Any]:
+def loss(
+    splats: Splats, target: Array, weights: Array | None, ssim_weight: float = 0.2
+) -> tuple[Array, Any]:
     """Of the image against uint8 [H, W, 3]: (loss, (its terms, the image))."""
     image = render(splats, *target.shape[:2])
     value, terms = photometric_loss(
         image,
         target,
+        ssim_weight=ssim_weight,
         data_format="NHWC",
         weights=weights,
         weighting="inside",  # windows that see what the mask leaves out do not count
@@ -195,7 +199,13 @@ def loss(splats: Splats, target: Array, weights: Array | None) -> tuple[Array, A
     return value, (terms, image)
 
 
-def fit(splats: Splats, target: Array, weights: Array | None, steps: int) -> Splats:
+def fit(
+    splats: Splats,
+    target: Array,
+    weights: Array | None,
+    steps: int,
+    ssim_weight: float = 0.2,
+) -> Splats:
     """Minimises `loss` from `splats`; returns the Gaussians after the last step."""
     schedules = [optax.cosine_decay_schedule(rate, steps, 0.05) for rate in RATES]
     optimizer = optax.multi_transform(
@@ -205,7 +215,9 @@ def fit(splats: Splats, target: Array, weights: Array | None, steps: int) -> Spl
 
     @jax.jit
     def step(splats, state, target, weights):
-        gradients, (terms, _) = jax.grad(loss, has_aux=True)(splats, target, weights)
+        gradients, (terms, _) = jax.grad(loss, has_aux=True)(
+            splats, target, weights, ssim_weight
+        )
         updates, state = optimizer.update(gradients, state)
         splats = optax.apply_updates(splats, updates)
         splats = splats._replace(
@@ -247,6 +259,7 @@ def main() -> None:
     add("--size", type=int, default=256, help="of the longer side, in pixels")
     add("--gaussians", type=int, default=2000)
     add("--steps", type=int, default=300)
+    add("--ssim-weight", type=float, default=0.2, help="the rest of 1 is for L1")
     add("--output", default="splat_image.png")
     args = parser.parse_args()
 
@@ -262,7 +275,7 @@ def main() -> None:
         inside = np.asarray(mask) > 0
         weights = jnp.asarray(np.asarray(mask)[..., None] / 255, jnp.float32)
     start = place(np.asarray(photograph), inside, args.gaussians)
-    result = fit(start, target, weights, args.steps)
+    result = fit(start, target, weights, args.steps, args.ssim_weight)
 
     evaluate = jax.jit(loss)
     _, (before, first) = evaluate(start, target, weights)

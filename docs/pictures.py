@@ -1,0 +1,83 @@
+"""Draws the pictures of docs/pictures, and writes docs/pictures.md with their numbers.
+
+make pictures
+"""
+
+import functools
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+
+FOLDER = Path(__file__).parent
+# Last, so that what is installed comes before what the checkout has beside it.
+sys.path.append(str(FOLDER.parent))
+
+from drawing import degradations, hero, speed, splats, weightings  # noqa: E402
+from drawing.canvas import STYLE, Picture, png  # noqa: E402
+
+# By their paths from this folder, in the order of the page.
+PICTURES: dict[str, Callable[[], Picture]] = {
+    "pictures/hero.png": hero.draw,
+    "pictures/degradations.png": degradations.draw,
+    "pictures/splats.png": splats.draw,
+    "pictures/weightings.png": weightings.draw,
+    "speed_h100.png": functools.partial(
+        speed.draw, "h100", "Time per pixel against size"
+    ),
+    "pictures/speed_losses.png": functools.partial(
+        speed.draw, "h100_losses", "The same of losses"
+    ),
+    "pictures/speed_ms_ssim.png": functools.partial(
+        speed.draw, "h100_ms_ssim", "The same of MS-SSIM and of another window"
+    ),
+    "pictures/speed_volumes.png": functools.partial(
+        speed.draw, "h100_volumes", "The same of volumes"
+    ),
+}
+
+PAGE = "pictures.md"
+HEAD = """\
+<!-- Written by docs/pictures.py: make pictures. -->
+# Pictures
+
+Every number here is computed, or read from `benchmarks/results`, by the program that
+draws the pictures: `make pictures`.
+"""
+
+
+def drawn(name: str) -> tuple[Picture, bytes]:
+    """A picture, and its PNG."""
+    with mpl.rc_context(STYLE):
+        picture = PICTURES[name]()
+        return picture, png(picture.figure)
+
+
+def section(name: str, picture: Picture) -> str:
+    """The part of the page about a picture."""
+    wrap = functools.partial(
+        textwrap.fill, width=88, break_long_words=False, break_on_hyphens=False
+    )
+    blocks = re.split(r"\n(?=\n|- )", picture.text.strip())
+    text = "\n".join(
+        wrap(" ".join(block.split()), subsequent_indent="  " * block.startswith("- "))
+        for block in blocks
+    )
+    return f"\n## {picture.title}\n\n![{picture.alt}]({name})\n\n{text}\n"
+
+
+def main() -> None:
+    page = HEAD
+    for name in PICTURES:
+        picture, data = drawn(name)
+        (FOLDER / name).write_bytes(data)
+        page += section(name, picture)
+        print(f"wrote docs/{name}, {len(data) / 1e3:.0f} KB")
+    (FOLDER / PAGE).write_text(page)
+
+
+if __name__ == "__main__":
+    main()
