@@ -84,6 +84,22 @@ def test_fit_image(tmp_path):
     assert picture.std() > 0.1
 
 
+def test_super_resolution(tmp_path):
+    """Better than bicubic interpolation, by every score of photographs held out."""
+    script = ROOT / "examples" / "super_resolution.py"
+    small = ("--steps=100", "--batch=4", "--features=16", "--layers=1")
+    out = run(tmp_path, script, *small)
+    line = r"(\w+), (\w+): PSNR ([\d.]+) dB, SSIM ([\d.]+), MS-SSIM ([\d.]+)"
+    scores = {
+        (name, way): np.array(numbers, float)
+        for name, way, *numbers in re.findall(line, out)
+    }
+    assert len(scores) == 4
+    for name in ("chelsea", "coffee"):
+        better = scores[name, "model"] - scores[name, "bicubic"]
+        assert np.all(better > (0.2, 0.005, 0.001)), (name, better)
+
+
 def splat(cwd, *args):
     """SSIM and PSNR before and after, of a small picture."""
     script = ROOT / "examples" / "splat_image.py"
