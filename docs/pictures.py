@@ -56,15 +56,22 @@ def drawn(name: str) -> tuple[Picture, bytes]:
         return picture, png(picture.figure)
 
 
+def wrapped(block: str) -> str:
+    """A paragraph, or an item of a list."""
+    return textwrap.fill(
+        " ".join(block.split()),
+        width=88,
+        subsequent_indent="  " * block.startswith("- "),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def section(name: str, picture: Picture) -> str:
     """The part of the page about a picture."""
-    wrap = functools.partial(
-        textwrap.fill, width=88, break_long_words=False, break_on_hyphens=False
-    )
-    blocks = re.split(r"\n(?=\n|- )", picture.text.strip())
-    text = "\n".join(
-        wrap(" ".join(block.split()), subsequent_indent="  " * block.startswith("- "))
-        for block in blocks
+    text = "\n\n".join(
+        "\n".join(map(wrapped, re.split(r"\n(?=- )", paragraph)))
+        for paragraph in picture.text.split("\n\n")
     )
     return f"\n## {picture.title}\n\n![{picture.alt}]({name})\n\n{text}\n"
 

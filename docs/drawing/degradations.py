@@ -15,7 +15,8 @@ CROP = np.s_[16:208, 128:320]  # the face, the shoulders and the flag behind
 QUALITY = 7  # of JPEG, the only one whose strength comes in steps
 TEXT = """\
 All six images have the same mean squared error, a PSNR of {psnr:.2f} dB. Their SSIM:
-{listed}. Maps are the mean over the three channels.
+{listed}. Maps are the mean over the three channels;
+what is below 0 is drawn as 0.
 
 A brighter image, and one of less contrast, keep their structure: their maps are low
 only where the photograph is nearly black, as there the same step is large beside the

@@ -9,7 +9,7 @@ from skimage import data
 from examples import splat_image
 from jax_fused_ssim import fused_ssim, image_metrics
 
-CROPS = ((40, 84), (168, 60))  # the face; a patch on the sleeve
+CROPS = ((40, 84), (168, 60))  # the face; a patch of the suit
 CROP = 48
 TEXT = """\
 `examples/splat_image.py` draws a photograph of {size} x {size} pixels with {gaussians}

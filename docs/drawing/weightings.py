@@ -37,8 +37,8 @@ what the square shows, enlarged.
 - With "map", windows of the object see the background: it lowers the SSIM, and
   {share:.1f} % of the gradient pulls at pixels that do not count, up to 5 of them from
   the edge.
-- With "inside", windows that see a pixel of weight 0 do not count: nothing leaks, and a
-  band along the edge has next to no gradient.
+- With "inside", windows that see a pixel of weight 0 do not count: nothing leaks, and
+  the outermost pixels of the object get next to no gradient.
 - With "normalized", the statistics of a window are of the object alone: nothing leaks,
   and the gradient goes up to the edge.
 """
