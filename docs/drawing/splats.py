@@ -15,9 +15,10 @@ TEXT = """\
 `examples/splat_image.py` draws a photograph of {size} x {size} pixels with {gaussians}
 two-dimensional Gaussians, from the same start, in {steps} steps of Adam. {scores}. The
 mean absolute error, which is what L1 alone minimises, is {alone:.4f} with it and
-{joint:.4f} with both. With D-SSIM in the loss there is more of the fine texture, such
-as hair and folds, that L1 alone paints over. It is one photograph and one budget of
-steps: it shows what the term does, and is no proof that PSNR always gains.
+{joint:.4f} with both. With D-SSIM in the loss the mouth, the eyes and the rim of the
+patch are sharper, and the map is higher at {higher:.1f} % of the pixels. It is one
+photograph and one budget of steps: it shows what the term does, and is no proof that
+PSNR always gains.
 """
 
 
@@ -51,13 +52,19 @@ def draw(size: int = 256, gaussians: int = 1000, steps: int = 300) -> Picture:
             for (name, image), m in zip(images.items(), metrics.values(), strict=True)
         ),
     ]
+    maps = [
+        np.asarray(
+            fused_ssim(image, target / 255, data_format="NHWC", reduction="none")
+        ).mean(axis=-1)
+        for image in images.values()
+    ]
     crops = [(row * size // 256, column * size // 256) for row, column in CROPS]
     cut = CROP * size // 256
     side, head = 2 * size, 2 * LINE + 10
     zoomed = (side - 8) // 2 // cut
     step = side + MARGIN
-    maps = MARGIN + head + side + 8 + zoomed * cut + 8
-    canvas = Canvas(MARGIN + 3 * step, maps + side + MARGIN)
+    below = MARGIN + head + side + 8 + zoomed * cut + 8  # where the maps are
+    canvas = Canvas(MARGIN + 3 * step, below + side + MARGIN)
     for i, (name, image, line) in enumerate(columns):
         left = MARGIN + i * step
         canvas.text(left, MARGIN, name, line)
@@ -71,13 +78,9 @@ def draw(size: int = 256, gaussians: int = 1000, steps: int = 300) -> Picture:
                 zoomed,
             )
         if i:
-            ssim_map = fused_ssim(
-                image, target / 255, data_format="NHWC", reduction="none"
-            )
-            ssim_map = np.asarray(ssim_map).mean(axis=-1)
-            shown = canvas.image(left, maps, ssim_map, 2, **SSIM)
-    canvas.text(MARGIN, maps, "The map of SSIM", "of each result")
-    canvas.colour_bar(shown, MARGIN, maps + head, side - head, "")
+            shown = canvas.image(left, below, maps[i - 1], 2, **SSIM)
+    canvas.text(MARGIN, below, "The map of SSIM", "of each result")
+    canvas.colour_bar(shown, MARGIN, below + head, side - head, "")
     scores = "; ".join(f"{name}: {line}" for name, _, line in columns[1:])
     alone, joint = metrics.values()
     return Picture(
@@ -92,5 +95,6 @@ def draw(size: int = 256, gaussians: int = 1000, steps: int = 300) -> Picture:
             scores=scores,
             alone=alone.mae,
             joint=joint.mae,
+            higher=100 * np.mean(maps[1] > maps[0]),
         ),
     )
