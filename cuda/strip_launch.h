@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "common/halving.h"
 #include "cuda/job.h"
 #include "cuda/kernels.h"
 #include "cuda/launch.h"
@@ -217,10 +218,15 @@ struct Strips {
 
 // Strips pay for ten or twenty rows before the first and for gaps, tiles for a halo on
 // all sides, which costs about as much again as the pixels themselves; and a few tiles
-// spread over the chip faster than a few strips.
+// spread over the chip faster than a few strips. So few as were measured on an H100:
+// docs/kernels.md.
 template <typename Strip>
 bool strips_are_best(const Call& call) {
-  constexpr int64_t kLeastPixels = 1 << 20;
+  constexpr bool kHalfPrecision = sizeof(typename Strip::Loader::Element) == 2;
+  constexpr bool kPlanarGradient = Strip::kWritesImage && !Strip::Loader::kInterleaved;
+  constexpr int64_t kLeastPixels = kPlanarGradient ? kLeastGradientPixels
+                                   : Strip::kWritesImage || kHalfPrecision ? 5 << 17
+                                                                           : 1 << 20;
   const Strips strips = Strips::of<Strip>(call);
   const int64_t pixels = call.images * call.image_size();
   const int64_t computed = strips.parts * strips.count *

@@ -100,6 +100,7 @@ NB_MODULE(_native, m) {
   m.attr("SCRATCH_WORDS") = kScratchWords;
   m.attr("MOST_TAPS") = kWindow;
   m.attr("MOST_HALVINGS") = kMostHalvings;
+  m.attr("LEAST_GRADIENT_PIXELS") = kLeastGradientPixels;
   m.attr("TARGETS") = target_names();
   m.attr("VOLUME_TARGETS") = volume_target_names();
   m.attr("BOUNDS") = bounds();

@@ -25,7 +25,7 @@ from jax_fused_ssim.border import with_border
 from jax_fused_ssim.halving import OddSides, scales_that_fit
 from jax_fused_ssim.integer import as_floats
 from jax_fused_ssim.mean import Mean, ssim_mean
-from jax_fused_ssim.mean_halved import ssim_mean_and_halved
+from jax_fused_ssim.mean_halved import ssim_means_and_halved
 from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.pyramid import even_halvings, smaller_scales
 from jax_fused_ssim.ranges import DataRange, in_ranges, split_range
@@ -183,9 +183,9 @@ def _ms_ssim(
     times = even_halvings(x.shape, len(scales.weights) - 1, spec)
     if times and x.dtype == wide and padding not in BORDERS:
         mean = Mean(of_structure, "per_channel")
-        of_finest, halved = ssim_mean_and_halved(x, y, mean, times)
-        means.append(of_finest)
-        pairs = [*zip(*halved, strict=True)]
+        found, halved = ssim_means_and_halved(x, y, mean, times)
+        means += found
+        pairs = [(halved[0][-1], halved[1][-1])]
     # Halved pixels have more digits than half precision.
     pairs += smaller_scales(
         *(a.astype(wide) for a in pairs[-1]),

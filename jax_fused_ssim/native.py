@@ -30,6 +30,9 @@ SCRATCH_WORDS: int = extension.SCRATCH_WORDS
 MOST_TAPS: int = extension.MOST_TAPS
 MOST_HALVINGS: int = extension.MOST_HALVINGS
 
+# From so many on a GPU computes a gradient by the kernel that also halves the images.
+LEAST_GRADIENT_PIXELS: int = extension.LEAST_GRADIENT_PIXELS
+
 # What parameters must be within, by their name and the dtype of the arithmetic.
 BOUNDS: dict[str, dict[str, tuple[float, float]]] = extension.BOUNDS
 
