@@ -372,27 +372,29 @@ class Volume {
     }
   }
 
-  // s, d of a slice -> row-filtered s, d, s^2, d^2.
+  // s, d of a slice -> row-filtered s, d, s^2, d^2. Behind the last row of s begins
+  // that of d, and so it is with what comes of them: rows are counted through both.
   __device__ __forceinline__ void filter_image_rows(int z) {
     if (!slices_.hold(z) || !is_inside(z)) return;
     constexpr int kGroups = Shape::kWidth / kGroup;
-    constexpr int kItems = kGroups * Layout::kImageHeight;  // of s, and of d
-    const T* const from = images_ + buffer(z) * Layout::kImages;
-    T* const to = moment_rows_ + buffer(z) * Layout::kMomentRows;
-    for (int i = thread_; i < 2 * kItems; i += kThreads) {
-      const int moment = i / kItems, item = i % kItems;
-      const int column = item % kGroups * kGroup, row = item / kGroups;
-      T* const out_row =
-          to + moment * Layout::kMomentPlane + row * Shape::kWidth + column;
+    constexpr int kItems = kGroups * 2 * Layout::kImageHeight;
+    static_assert(kThreads % kGroups == 0, "whole rows at a time");
+    const int thread = thread_anew();
+    const T* from = images_ + buffer(z) * Layout::kImages +
+                    thread / kGroups * Layout::kImageWidth + thread % kGroups * kGroup;
+    T* to = moment_rows_ + buffer(z) * Layout::kMomentRows + thread * kGroup;
+#pragma unroll 1
+    for (int i = thread; i < kItems; i += kThreads) {
       T in[kGroup + 2 * kRadius], out[kGroup];
-      load_row(from + moment * Layout::kImagePlane + row * Layout::kImageWidth + column,
-               in);
+      load_row(from, in);
       convolve(job_.window, window_of_moment(0), in, out);
-      store_four(out_row, out);
+      store_four(to, out);
 #pragma unroll
       for (T& v : in) v *= v;
       convolve(job_.window, window_of_moment(2), in, out);
-      store_four(out_row + 2 * Layout::kMomentPlane, out);
+      store_four(to + 2 * Layout::kMomentPlane, out);
+      from += kThreads / kGroups * Layout::kImageWidth;
+      to += kThreads * kGroup;
     }
     static_assert(window_of_moment(0) == window_of_moment(1), "");
     static_assert(window_of_moment(2) == window_of_moment(3), "");
@@ -588,6 +590,13 @@ class Volume {
     if (term.not_finite) atomicOr(&total->not_finite, term.not_finite);
   }
 
+  // The thread, of which the compiler does not know that it is the same in every step:
+  // it would keep what follows from it in registers, and spill others for that.
+  static __device__ __forceinline__ int thread_anew() {
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread;
+  }
   static __device__ __forceinline__ int buffer(int z) { return z & (kBuffers - 1); }
   // Of the ring.
   static __device__ __forceinline__ int slot_after(int slot, int count) {
