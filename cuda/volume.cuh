@@ -129,8 +129,13 @@ class Volume {
   static constexpr int kGroup = Layout::kGroup;
   static constexpr int kDeep = Layout::kDeep;
   // A row of the images is read in pairs, which begin at an even pixel: so there may be
-  // a pixel before the row, and one behind it.
-  static constexpr int kPairs = Layout::kImageWidth / 2 + 1;
+  // a pixel before the row, and one behind it. Not for a gradient, whose columns begin
+  // at an even pixel.
+  static constexpr bool kSkips = !kGradient;
+  static_assert(kSkips || (Layout::kOutWidth % 2 == 0 && Layout::kImageHalo % 2 == 0 &&
+                           Layout::kImageWidth % 2 == 0),
+                "");
+  static constexpr int kPairs = Layout::kImageWidth / 2 + (kSkips ? 1 : 0);
   static constexpr int kLoads =
       (kPairs * Layout::kImageHeight + kThreads - 1) / kThreads;
 
@@ -183,7 +188,7 @@ class Volume {
 
     const ImageOffsets offset = image_offsets(job_.leading, image);
     const int64_t top = y - Layout::kImageHalo, left = x - Layout::kImageHalo;
-    const int skipped = static_cast<int>(left & 1);
+    const int skipped = kSkips ? static_cast<int>(left & 1) : 0;
     const Pair<T> centres =
         find_centres(offset.of[kImg1] + channel, offset.of[kImg2] + channel);
     if (thread_ == 0) {
@@ -304,8 +309,8 @@ class Volume {
       const bool loads = slices_.hold(z) && is_inside(z);
       if (loads) {
         const Own own = *own_;
-        load_slice(common_->img1 + z * job_.slice, own, x);
-        load_slice(common_->img2 + z * job_.slice, own, y);
+        load_slice(in_slice(common_->img1, z), own, x);
+        load_slice(in_slice(common_->img2, z), own, y);
       }
       filter_image_rows(z - kRowsLag);
       if (writes) write_gradients(out, own_x, own_y);
@@ -331,20 +336,33 @@ class Volume {
     return z >= 0 && z < job_.depth;
   }
 
+  // Where a column is in a slice, of which the compiler does not know what it was
+  // computed from: it would do that anew for every offset from there.
+  __device__ __forceinline__ const T* in_slice(const T* column, int z) const {
+    const T* at = column + z * job_.slice;
+    asm volatile("" : "+l"(at));
+    return at;
+  }
+
   __device__ __forceinline__ void load_slice(const T* slice, const Own& own,
                                              T (&to)[kLoads][2]) const {
+    const auto in = [&](int i, int k) { return has(own.flags, kLoadBit + 2 * i + k); };
+    if (job_.has_pairs) {
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      const unsigned int in = own.flags >> (kLoadBit + 2 * i) & 3;
-      const T* const from = slice + own.load_at[i];
-      if (job_.has_pairs) {
+      for (int i = 0; i < kLoads; ++i) {
         Pair<T> pair = {0, 0};
-        if (in) pair = __ldg(reinterpret_cast<const Pair<T>*>(from));
+        if (in(i, 0) || (kSkips && in(i, 1))) {
+          pair = __ldg(reinterpret_cast<const Pair<T>*>(slice + own.load_at[i]));
+        }
         to[i][0] = pair.x;
         to[i][1] = pair.y;
-      } else {
-        to[i][0] = (in & 1) != 0 ? load(from) : T(0);
-        to[i][1] = (in & 2) != 0 ? load(from + job_.channels) : T(0);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kLoads; ++i) {
+        const T* const from = slice + own.load_at[i];
+        to[i][0] = in(i, 0) ? load(from) : T(0);
+        to[i][1] = in(i, 1) ? load(from + job_.channels) : T(0);
       }
     }
   }
@@ -353,21 +371,28 @@ class Volume {
                                               const T (&y)[kLoads][2]) {
     T* const s = images_ + buffer(z) * Layout::kImages;
     T* const d = s + Layout::kImagePlane;
-    const int skipped = common_->skipped;
     const Pair<T> offsets = common_->offsets;
+    const int thread = thread_anew();
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
-      const int row = row_of_load(i);
+      const int pair = thread + i * kThreads;
+      if (pair >= kPairs * Layout::kImageHeight) continue;
+      SumDifference<T> v[2];
 #pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        const int column = column_of_load(i) + k - skipped;
-        const int at = row * Layout::kImageWidth + column;
-        if (row < Layout::kImageHeight &&
-            static_cast<unsigned int>(column) < Layout::kImageWidth) {
-          const SumDifference<T> v = sum_difference(x[i][k], y[i][k], offsets);
-          s[at] = v.s;
-          d[at] = v.d;
+      for (int k = 0; k < 2; ++k) v[k] = sum_difference(x[i][k], y[i][k], offsets);
+      if constexpr (kSkips) {
+        const int column = pair % kPairs * 2 - common_->skipped;
+        const int at = pair / kPairs * Layout::kImageWidth + column;
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
+          if (static_cast<unsigned int>(column + k) < Layout::kImageWidth) {
+            s[at + k] = v[k].s;
+            d[at + k] = v[k].d;
+          }
         }
+      } else {
+        store_row(s + 2 * pair, {v[0].s, v[1].s});
+        store_row(d + 2 * pair, {v[0].d, v[1].d});
       }
     }
   }
@@ -520,12 +545,13 @@ class Volume {
   // The pixels of both images whose gradients a thread has, in kDeep slices from z on.
   __device__ __forceinline__ void load_own(int z, T (&x)[kDeep], T (&y)[kDeep]) const {
     const Own own = *own_;
-    const int64_t at = z * job_.slice + own.out_at;
+    const T* const img1 = in_slice(common_->img1, z);
+    const T* const img2 = in_slice(common_->img2, z);
 #pragma unroll
     for (int i = 0; i < kDeep; ++i) {
       const bool in = has(own.flags, kOutBit) && z + i < out_.end;
-      x[i] = in ? load(common_->img1 + at + i * job_.slice) : T(0);
-      y[i] = in ? load(common_->img2 + at + i * job_.slice) : T(0);
+      x[i] = in ? load(img1 + own.out_at + i * job_.slice) : T(0);
+      y[i] = in ? load(img2 + own.out_at + i * job_.slice) : T(0);
     }
   }
 
