@@ -286,9 +286,10 @@ class Volume {
     own.out_at = static_cast<int>(((row + Layout::kImageHalo) * job_.width + column +
                                    Layout::kImageHalo + skipped) *
                                   job_.channels);
-    slot_ = 0;
+    // The windows of the results begin in even slots.
     const int first = out_.begin - kRadius - map_.begin;
-    out_slot_ = first < 0 ? first + Layout::kSlots : first;
+    slot_ = first & 1;
+    out_slot_ = first + slot_ < 0 ? first + slot_ + Layout::kSlots : first + slot_;
   }
 
   static __device__ __forceinline__ bool has(unsigned int flags, int bit) {
@@ -586,21 +587,22 @@ class Volume {
   template <bool kAll>
   __device__ __forceinline__ void add_slices(int first, int slot,
                                              T (&means)[kDeep][Layout::kMaps]) const {
-    const T* const own = ring_ + thread_;
+    const T* const from = ring_ + slot * Layout::kSlot + thread_;
 #pragma unroll
     for (int k = 0; k < kWindow + kDeep - 1; ++k) {
-      if (kAll || map_.hold(first + k)) {
+      if (!kAll && !map_.hold(first + k)) continue;
+      // Where the ring ends two slots end.
+      const bool wraps = slot + k / 2 * 2 >= Layout::kSlots;
+      const T* const at = wraps ? from - Layout::kSlots * Layout::kSlot : from;
 #pragma unroll
-        for (int map = 0; map < Layout::kMaps; ++map) {
-          const T v = own[slot * Layout::kSlot + map * Layout::kOutPlane];
+      for (int map = 0; map < Layout::kMaps; ++map) {
+        const T v = at[k * Layout::kSlot + map * Layout::kOutPlane];
 #pragma unroll
-          for (int i = 0; i < kDeep; ++i) {
-            if (k < i || k - i >= kWindow || !has_tap(job_.mirrored, k - i)) continue;
-            means[i][map] = fma(tap(job_.mirrored, k - i), v, means[i][map]);
-          }
+        for (int i = 0; i < kDeep; ++i) {
+          if (k < i || k - i >= kWindow || !has_tap(job_.mirrored, k - i)) continue;
+          means[i][map] = fma(tap(job_.mirrored, k - i), v, means[i][map]);
         }
       }
-      slot = slot_after(slot, 1);
     }
   }
 

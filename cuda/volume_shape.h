@@ -68,7 +68,8 @@ struct VolumeLayout {
   // The derivatives of a slice of the map; these filtered along the rows, with two rows
   // that the last group of rows reads and nobody uses; and a ring of slices filtered
   // along rows and columns: those that the windows of kDeep slices of a gradient see,
-  // which are made together, and the one that comes.
+  // which are made together, and where stages overlap the one that comes and one more,
+  // as a ring of pairs needs half as many looks at where it ends.
   static constexpr int kMaps = DerivativeMaps<1>::kCount;
   static constexpr int kMapPitch = Shape::kWidth + 2;
   static constexpr int kMapPlane = kMapPitch * Shape::kHeight;
@@ -81,7 +82,8 @@ struct VolumeLayout {
   static constexpr int kRowWords = kGradient ? kMaps * kRowPlane : 0;
   static constexpr int kOutPlane = kOutWidth * kOutHeight;
   static constexpr int kDeep = 2;
-  static constexpr int kSlots = kWindow + kDeep;
+  static constexpr int kSlots = kWindow + kDeep - 1 + (Shape::kOverlaps ? 2 : 0);
+  static_assert(kSlots % 2 == 0 && kDeep % 2 == 0, "");
   static constexpr int kSlot = kMaps * kOutPlane;
   static constexpr int kRingWords = kGradient ? kSlots * kSlot : 0;
   static_assert(!kGradient || kOutPlane <= Shape::kThreads, "a pixel a thread");
