@@ -4,11 +4,12 @@
 // piece of the depth, and takes one slice a step. Both images are read there and in a
 // halo, as s and d (common/formula.h); the four moments are convolved along the rows,
 // from shared memory to shared memory; then along the columns, from shared memory to
-// registers; and then along the depth, where a thread keeps, of each of its pixels and
-// moments, the ten sums that are not complete yet. What is complete is a slice of the
-// map: added up, written, or its derivatives. For a gradient these go back the same
-// way, along rows and columns; but where they meet the depth they wait in a ring in
-// shared memory, as the registers are full.
+// registers; and then along the depth, where a thread keeps, of each pixel that it has
+// of one moment, the ten sums that are not complete yet. What is complete is a slice of
+// the map: threads of a warp exchange it, so that each has all moments of fewer pixels,
+// which are added up, written, or become derivatives. For a gradient these go back the
+// same way, along rows and columns; but where they meet the depth they wait in a ring
+// in shared memory, as the registers are full.
 //
 // Whatever lies before or behind the volume is its zero padding: slices of nothing but
 // what zeros are without the centres.
@@ -101,10 +102,11 @@ class Volume {
         common_(reinterpret_cast<Common*>(shared)),
         own_(reinterpret_cast<Own*>(shared + sizeof(Common)) + threadIdx.x),
         images_(reinterpret_cast<T*>(shared + Layout::kKeptBytes)),
-        moment_rows_(images_ + kBuffers * Layout::kImages),
+        moment_rows_(images_ + Layout::kImageWords),
         maps_(moment_rows_ + kBuffers * Layout::kMomentRows),
         map_rows_(maps_ + kBuffers * Layout::kMapWords),
         ring_(map_rows_ + kBuffers * Layout::kRowWords),
+        exchange_(Layout::kExchangesInImages ? images_ : ring_ + Layout::kRingWords),
         thread_(threadIdx.x) {
     static_assert(sizeof(Common) + kThreads * sizeof(Own) == Layout::kKeptBytes, "");
   }
@@ -125,6 +127,7 @@ class Volume {
  private:
   static constexpr int kBuffers = Layout::kBuffers;
   static constexpr int kRows = Shape::kRows;
+  static constexpr int kTall = Shape::kTall;
   static constexpr int kThreads = Shape::kThreads;
   static constexpr int kGroup = Layout::kGroup;
   static constexpr int kDeep = Layout::kDeep;
@@ -214,12 +217,9 @@ class Volume {
     if constexpr (kGradient) place_gradients(y, x, skipped, own);
     *own_ = own;
 #pragma unroll
-    for (int k = 0; k < kMoments; ++k) {
+    for (int r = 0; r < kTall; ++r) {
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-        for (T& sum : sums_[k][r]) sum = 0;
-      }
+      for (T& sum : sums_[r]) sum = 0;
     }
   }
 
@@ -267,10 +267,10 @@ class Volume {
         clip(job_.map_x, job_.map_x + job_.map_width, left, Shape::kWidth);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      const int row = map_row() + r;
-      const bool there = rows.holds(row) && columns.holds(map_column());
+      const int row = map_row(thread_) + r;
+      const bool there = rows.holds(row) && columns.holds(map_column(thread_));
       const bool owned =
-          is_owned(row, Shape::kHeight) && is_owned(map_column(), Shape::kWidth);
+          is_owned(row, Shape::kHeight) && is_owned(map_column(thread_), Shape::kWidth);
       own.flags |= unsigned{there} << (kThereBit + r);
       own.flags |= unsigned{there && owned} << (kOwnedBit + r);
     }
@@ -414,11 +414,12 @@ class Volume {
       T in[kGroup + 2 * kRadius], out[kGroup];
       load_row(from, in);
       convolve(job_.window, window_of_moment(0), in, out);
-      store_four(to, out);
+      T* const row = i < kItems / 2 ? to : to + Layout::kMomentGap;
+      store_four(row, out);
 #pragma unroll
       for (T& v : in) v *= v;
       convolve(job_.window, window_of_moment(2), in, out);
-      store_four(to + 2 * Layout::kMomentPlane, out);
+      store_four(row + 2 * Layout::kMomentPlane, out);
       from += kThreads / kGroups * Layout::kImageWidth;
       to += kThreads * kGroup;
     }
@@ -442,40 +443,36 @@ class Volume {
         }
       }
     }
-    T moments[kMoments][kRows];
+    T tall[kTall];
     if (is_inside(z)) {
-      const T* const from = moment_rows_ + buffer(z) * Layout::kMomentRows +
-                            map_row() * Shape::kWidth + map_column();
-#pragma unroll
-      for (int k = 0; k < kMoments; ++k) {
-        T in[kRows + 2 * kRadius];
-        load_column<Shape::kWidth>(from + k * Layout::kMomentPlane, in);
-        convolve_down(job_.window, in, moments[k]);
-      }
+      const unsigned int thread = thread_anew();
+      T in[kTall + 2 * kRadius];
+      load_column<Shape::kWidth>(moment_rows_ + buffer(z) * Layout::kMomentRows +
+                                     tall_moment(thread) * Layout::kMomentPlane +
+                                     tall_row(thread) * Shape::kWidth +
+                                     map_column(thread),
+                                 in);
+      convolve_down(job_.window, in, tall);
     } else {
       constexpr T kInverse = T(1 / double(Taps::kScale));
       const SumDifference<T> zero = sum_difference(T(0), T(0), common_->offsets);
-      const T s = zero.s * kInverse, d = zero.d * kInverse;
+      const int moment = tall_moment(thread_);
+      const T v = (moment % 2 == 0 ? zero.s : zero.d) * kInverse;
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        moments[0][r] = s;
-        moments[1][r] = d;
-        moments[2][r] = s * s;
-        moments[3][r] = d * d;
-      }
+      for (T& mean : tall) mean = moment < 2 ? v : v * v;
     }
 #pragma unroll
-    for (int k = 0; k < kMoments; ++k) {
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        moments[k][r] = add_slice(job_.window, moments[k][r], sums_[k][r]);
-      }
+    for (int r = 0; r < kTall; ++r) {
+      tall[r] = add_slice(job_.window, tall[r], sums_[r]);
     }
     if (!complete) return;
+    T moments[kMoments][kRows];
+    exchange(tall, moments);
     if (map_slice % VolumeSum<T>::kSlices == 0) flush();
     const Centre<T> centre = common_->centre;
+    const unsigned int thread = thread_anew();
     T* const maps = maps_ + buffer(map_slice) * Layout::kMapWords +
-                    map_row() * Layout::kMapPitch + map_column();
+                    map_row(thread) * Layout::kMapPitch + map_column(thread);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       const Moments<T> m = {moments[0][r], moments[1][r], moments[2][r], moments[3][r]};
@@ -495,6 +492,33 @@ class Volume {
       }
     }
     sum_.end_slice(out_.hold(map_slice));
+  }
+
+  // From the rows that lanes have of one moment to all moments of the pixels that they
+  // have. A lane's rows lie by fours, in an order in which no two lanes meet in a bank.
+  __device__ __forceinline__ void exchange(const T (&tall)[kTall],
+                                           T (&moments)[kMoments][kRows]) const {
+    static_assert(kRows <= 2 && kBeside == 8, "");
+    const unsigned int thread = thread_anew(), first_four = kRows == 2 ? thread & 4 : 0;
+    const unsigned int own = thread * kTall ^ first_four;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const T four[4] = {tall[4 * i], tall[4 * i + 1], tall[4 * i + 2],
+                         tall[4 * i + 3]};
+      store_four(exchange_ + (own ^ 4 * i), four);
+    }
+    __syncwarp();
+    const unsigned int first_moment = thread & ~(31u - (kBeside - 1));
+    const T* const from =
+        exchange_ + (first_moment * kTall + thread % 32 / kBeside * kRows ^ first_four);
+#pragma unroll
+    for (int k = 0; k < kMoments; ++k) {
+      if constexpr (kRows == 2) {
+        load_row(from + k * kBeside * kTall, moments[k]);
+      } else {
+        moments[k][0] = from[k * kBeside * kTall];
+      }
+    }
   }
 
   // The derivatives of a slice of the map, filtered along the rows.
@@ -620,8 +644,8 @@ class Volume {
 
   // The thread, of which the compiler does not know that it is the same in every step:
   // it would keep what follows from it in registers, and spill others for that.
-  static __device__ __forceinline__ int thread_anew() {
-    int thread;
+  static __device__ __forceinline__ unsigned int thread_anew() {
+    unsigned int thread;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
     return thread;
   }
@@ -631,9 +655,21 @@ class Volume {
     const int next = slot + count;
     return next < Layout::kSlots ? next : next - Layout::kSlots;
   }
-  __device__ __forceinline__ int map_column() const { return thread_ % Shape::kWidth; }
-  __device__ __forceinline__ int map_row() const {
-    return thread_ / Shape::kWidth * kRows;
+  // A warp has kBeside columns of the map, kTall rows each: before the exchange, for
+  // every moment, as many lanes side by side with all of the rows, and behind it as
+  // many with kRows of them.
+  static constexpr int kBeside = 32 / kMoments;
+  static __device__ __forceinline__ int map_column(unsigned int thread) {
+    return thread / 32 % (Shape::kWidth / kBeside) * kBeside + thread % kBeside;
+  }
+  static __device__ __forceinline__ int tall_row(unsigned int thread) {
+    return thread / (32 * Shape::kWidth / kBeside) * kTall;
+  }
+  static __device__ __forceinline__ int map_row(unsigned int thread) {
+    return tall_row(thread) + thread % 32 / kBeside * kRows;
+  }
+  static __device__ __forceinline__ int tall_moment(unsigned int thread) {
+    return thread % 32 / kBeside;
   }
   static __device__ __forceinline__ bool is_owned(int i, int places) {
     return Layout::kMapHalo <= i && i < places - Layout::kMapHalo;
@@ -641,7 +677,8 @@ class Volume {
   // The thread's r-th pixel of a slice of the map, in the map or its weights.
   __device__ __forceinline__ int64_t map_at(int map_slice, int r) const {
     return common_->map_at + (map_slice - job_.map_z) * job_.map_slice +
-           (map_row() + r) * job_.map_stride + map_column() * job_.channels;
+           (map_row(thread_) + r) * job_.map_stride +
+           map_column(thread_) * job_.channels;
   }
   __device__ __forceinline__ SumDifference<T> sum_difference(T x, T y,
                                                              Pair<T> offsets) const {
@@ -664,11 +701,12 @@ class Volume {
   T* const maps_;
   T* const map_rows_;
   T* const ring_;
+  T* const exchange_;
   const int thread_;
 
-  Slices slices_, map_, out_;  // of the images, the map and the results that it takes
-  int slot_, out_slot_;        // of the ring, that come next
-  T sums_[kMoments][kRows][2 * kRadius];
+  Slices slices_, map_, out_;   // of the images, the map and the results that it takes
+  int slot_, out_slot_;         // of the ring, that come next
+  T sums_[kTall][2 * kRadius];  // of the moment whose rows it has
   VolumeSum<T> sum_;
 };
 

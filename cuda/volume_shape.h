@@ -24,12 +24,13 @@ struct VolumeShape {
   static constexpr int kWidth = width;
   static constexpr int kHeight = height;
   static constexpr int kRows = rows;
+  static constexpr int kTall = kMoments * rows;  // rows of one moment instead
   static constexpr bool kOverlaps = overlaps;
   // Or only for given ones, one of which has the same taps.
   static constexpr bool kIsForCompiledWindow = is_for_compiled_window;
   static constexpr int kThreads = width * height / rows;
   static constexpr int kBlocks = 1;  // on a multiprocessor: its registers hold no more
-  static_assert(width % 4 == 0 && height % rows == 0 && rows <= 4, "");
+  static_assert(width % (32 / kMoments) == 0 && height % kTall == 0, "whole warps");
 };
 
 // Sixteen warps, four for each scheduler, hide each other's latency; 2 rows are what
@@ -38,7 +39,7 @@ struct VolumeShape {
 // float64. The value fits 99 KB with the first.
 using OverlappingVolume = VolumeShape<32, 32, 2, true, true>;
 using LargeVolume = VolumeShape<32, 32, 2, false, true>;
-using MiddleVolume = VolumeShape<32, 22, 2, false, false>;
+using MiddleVolume = VolumeShape<32, 24, 2, false, false>;
 using SmallVolume = VolumeShape<16, 16, 1, false, false>;
 
 // How a column lies in shared memory, in elements of T behind what threads keep there
@@ -61,9 +62,17 @@ struct VolumeLayout {
   static constexpr int kImages = 2 * kImagePlane;
   static_assert(kImageWidth % 4 == 2, "");
 
-  // Its moments, filtered along the rows.
-  static constexpr int kMomentPlane = Shape::kWidth * kImageHeight;
+  // Its moments, filtered along the rows. A warp reads eight columns of all of them.
+  static constexpr int kMomentGap = 8;
+  static constexpr int kMomentPlane = Shape::kWidth * kImageHeight + kMomentGap;
   static constexpr int kMomentRows = kMoments * kMomentPlane;
+
+  // What the threads of a warp exchange of a slice: where the images are, if these are
+  // only read before and only written two barriers later.
+  static constexpr int kExchange = Shape::kThreads * Shape::kTall;
+  static constexpr bool kExchangesInImages = kGradient && !Shape::kOverlaps;
+  static constexpr int kImageWords =
+      kExchangesInImages && kImages < kExchange ? kExchange : kBuffers * kImages;
 
   // The derivatives of a slice of the map; these filtered along the rows, with two rows
   // that the last group of rows reads and nobody uses; and a ring of slices filtered
@@ -94,8 +103,8 @@ struct VolumeLayout {
   static constexpr int kKeptBytes = 48 + 4 * int(sizeof(T)) + 16 * Shape::kThreads;
   static constexpr int kBytes =
       kKeptBytes +
-      int(sizeof(T)) *
-          (kBuffers * (kImages + kMomentRows + kMapWords + kRowWords) + kRingWords);
+      int(sizeof(T)) * (kImageWords + kBuffers * (kMomentRows + kMapWords + kRowWords) +
+                        kRingWords + (kExchangesInImages ? 0 : kExchange));
 };
 
 // Arguments of the kernel. Columns go through all slices of a volume, one for each of
