@@ -433,14 +433,15 @@ class Volume {
     const int map_slice = z - kRadius;
     const bool complete = map_.hold(map_slice);
     const unsigned int flags = own_->flags;
+    const bool weighted = kGradient && job_.weight != nullptr && complete;
     T weight[kRows];
-    if constexpr (kGradient) {
+    if (weighted) {
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        weight[r] = 1;
-        if (job_.weight && complete && has(flags, kThereBit + r)) {
-          weight[r] = load(static_cast<const T*>(job_.weight) + map_at(map_slice, r));
-        }
+        weight[r] =
+            has(flags, kThereBit + r)
+                ? load(static_cast<const T*>(job_.weight) + map_at(map_slice, r))
+                : T(0);
       }
     }
     T tall[kTall];
@@ -481,10 +482,14 @@ class Volume {
       if constexpr (kGradient) {
         T derivatives[Layout::kMaps];
         Maps::at_pixel(m, terms, T(1), derivatives);
+        if (weighted) {
+#pragma unroll
+          for (T& derivative : derivatives) derivative *= weight[r];
+        }
 #pragma unroll
         for (int k = 0; k < Layout::kMaps; ++k) {
           maps[k * Layout::kMapPlane + r * Layout::kMapPitch] =
-              has(flags, kThereBit + r) ? derivatives[k] * weight[r] : T(0);
+              has(flags, kThereBit + r) ? derivatives[k] : T(0);
         }
       } else if (job_.map && has(flags, kOwnedBit + r)) {
         store(job_.map + map_at(map_slice, r),
