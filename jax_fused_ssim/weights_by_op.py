@@ -94,8 +94,8 @@ def _loss_weights(
     map_total, error_total = (_op_total(a, image, mean) for a in (windows, counted))
     totals = jnp.stack([map_total, error_total], -1)
     scales = jnp.where(totals == 0, 0, 1 / jnp.where(totals == 0, 1, totals))
-    own = jnp.ones((), scales.dtype) if unit is None else unit
-    own = own.reshape(scales.shape[:-1])
+    shape = scales.shape[:-1]
+    own = jnp.ones(shape, scales.dtype) if unit is None else unit.reshape(shape)
     scales = jnp.concatenate([scales, own[..., None]], -1)
     kept = weights.ndim - spec.spatial_ndim
     scales = jnp.expand_dims(scales, range(scales.ndim - 1, kept))

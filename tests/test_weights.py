@@ -304,6 +304,19 @@ def test_dtypes_of_weights(dtype):
     assert found == fused_ssim(x, y, weights=holes().tolist(), **options)
 
 
+@every_weighting
+def test_masks_of_images(weighting):
+    """Booleans with a batch dimension, for a value of every image."""
+    x, y = pair()
+    mask = np.stack([holes(), holes()[::-1]])[:, None]
+    of_batch = image_metrics(x, y, weights=mask, weighting=weighting)
+    alone = [
+        image_metrics(*image, weights=m, weighting=weighting)
+        for *image, m in zip(x, y, mask, strict=True)
+    ]
+    np.testing.assert_allclose(of_batch, np.transpose(alone), rtol=1e-6)
+
+
 def test_a_photograph():
     """In float32, half without weight: as accurate as a mean without weights."""
     x = images.photograph("chelsea")[:, 50:200, 100:301].astype(np.float32)
