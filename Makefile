@@ -1,5 +1,5 @@
-# make demo | test | test-fast | dev | bench | kernels | pictures | wheel | lint | clean.
-# Everything is installed in $(VENV), nothing outside.
+# make demo | test | test-fast | dev | bench | docs | kernels | pictures | wheel | lint |
+# clean. Everything is installed in $(VENV), nothing outside.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -48,8 +48,10 @@ installed = $(VENV)/installed-$(subst $(comma),-,$(call extras,$(1)))
 demo_env := $(call installed,demo)
 test_env := $(call installed,test)
 bench_env := $(call installed,bench)
+docs_env := $(call installed,docs)
 
-.PHONY: help demo test test-fast dev bench kernels pictures wheel lint clean FORCE
+.PHONY: help demo test test-fast dev bench docs docs-serve kernels pictures wheel lint \
+  clean FORCE
 
 help:
 	@head -2 Makefile
@@ -74,6 +76,13 @@ bench: $(bench_env)
 # docs/pictures, and docs/pictures.md with their numbers.
 pictures: $(demo_env)
 	$(VENV)/bin/python docs/pictures.py
+
+# Every page anew, as those that have not changed say nothing of what is wrong with them.
+docs: $(docs_env)
+	$(VENV)/bin/python -P -m sphinx -E -W --keep-going -q -d build/doctrees docs build/site
+
+docs-serve: docs
+	$(VENV)/bin/python -m http.server --bind localhost --directory build/site
 
 # Needs nvcc; CUDA_ARCH=sm_90 and the like build for a GPU that is not here.
 CUDA_ARCH ?= native

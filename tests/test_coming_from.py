@@ -1,24 +1,24 @@
-"""The calls that the README gives for those of other libraries, run beside them."""
+"""The calls that a page gives for those of other libraries, run beside them."""
 
 import re
-from pathlib import Path
 
 import dm_pix
 import images
 import jax
 import numpy as np
+import pages
 import pytest
 from skimage.metrics import structural_similarity
 
 import jax_fused_ssim
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = pages.ROOT / "docs" / "coming-from.md"
 
 
 def rows():
-    """(library, its call, ours) as the README's table has them."""
-    text = README.read_text()
-    table = text[text.index("Whole calls") : text.index("The window is that")]
+    """(library, its call, ours) as the page's table has them."""
+    text = PAGE.read_text()
+    table = text[text.index("## Whole calls") : text.index("The window is that")]
     library, found = "", []
     for line in table.splitlines():
         cells = re.match(r"\| ([\w-]*) ?\| `(.+)` \| `(.+)` \|$", line)

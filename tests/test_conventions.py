@@ -4,7 +4,6 @@ odd sizes."""
 import functools
 import json
 import re
-import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import images
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pages
 import pytest
 import reference
 from peers import PEERS
@@ -26,7 +26,7 @@ from jax_fused_ssim import (
     ssim_terms,
 )
 
-PAGE = Path(__file__).parents[1] / "docs" / "conventions.md"
+PAGE = pages.ROOT / "docs" / "conventions.md"
 RECORDED = Path(__file__).parent / "data" / "conventions.json"
 NAMES = [
     name
@@ -97,10 +97,9 @@ def key(row):
 @functools.cache
 def names_of_ours():
     """What our calls name: that of the page's own code too."""
-    x, y = images.noise_pair((1, 3, 40, 44))
-    names = {"x": x, "y": y}
-    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        exec(textwrap.dedent(code), names)
+    names = {}
+    for code in pages.code_of(PAGE):
+        exec(code, names)
     return names
 
 
