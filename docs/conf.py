@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 
 import jax_fused_ssim
@@ -33,8 +34,8 @@ exclude_patterns = ["pictures"]
 # Anchors of headings as GitHub makes them.
 myst_heading_anchors = 3
 nb_execution_mode = "off"
-# Quotes are of strings.
-smartquotes = False
+# Quotes are of strings; of dashes Sphinx writes some itself.
+smartquotes_action = "D"
 
 default_role = "py:obj"
 add_module_names = False
@@ -50,7 +51,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_theme_options = {"use_download_button": False}
+html_context = {"default_mode": "auto"}
+html_theme_options = {"navbar_persistent": [], "use_download_button": False}
 
 
 class _Literals(ast.NodeTransformer):
@@ -119,7 +121,7 @@ class LinkedNames(SphinxTransform):
                 xref = pending_xref(
                     refdomain="py",
                     reftype="obj",
-                    reftarget=f"{project}.{node.astext().removesuffix('()')}",
+                    reftarget=node.astext().removesuffix("()"),
                     refexplicit=True,
                     refdoc=self.env.docname,
                     refwarn=False,
@@ -128,8 +130,22 @@ class LinkedNames(SphinxTransform):
                 xref += node
 
 
+def reference_in_package(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
+) -> nodes.Element | None:
+    """`sharded.fused_ssim` and the like, from any module."""
+    target = f"{project}.{node['reftarget']}"
+    python = env.domains.python_domain
+    if node.get("refdomain") != "py" or target not in python.objects:
+        return None
+    return python.resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], target, node, content
+    )
+
+
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", signature_of_source)
     # Before napoleon, which makes reST of the sections.
     app.connect("autodoc-process-docstring", to_rest, priority=400)
     app.add_transform(LinkedNames)
+    app.connect("missing-reference", reference_in_package)

@@ -117,21 +117,21 @@ def _fixed(convention: T) -> T:
 
 # Of windows that lie inside the image, 11 pixels wide with a sigma of 1.5.
 
-# Wang et al. 2004, of their ssim_index.m. Their newer ssim.m first takes the images
-# through `downsampled(..., centred=True)`.
+#: Wang et al. 2004, of their ssim_index.m. Their newer ssim.m first takes the images
+#: through `downsampled(..., centred=True)`.
 WANG = _fixed(Convention(padding="valid"))
 TENSORFLOW = WANG
 KERAS = WANG
 DM_PIX = WANG
-# Where nothing is said its range is 255, and ours 1.
+#: Where nothing is said its range is 255, and ours 1.
 PYTORCH_MSSSIM = WANG
 MONAI = WANG
-# Behind `downsampled`, unless it is told downsample=False.
+#: Behind `downsampled`, unless it is told downsample=False.
 PIQ = WANG
-# structural_similarity(..., gaussian_weights=True, sigma=1.5,
-# use_sample_covariance=False).
+#: structural_similarity(..., gaussian_weights=True, sigma=1.5,
+#: use_sample_covariance=False).
 SCIKIT_IMAGE_WANG = WANG
-# Of images in [0, 255], behind `crop_border`, and `luma` where test_y_channel=True.
+#: Of images in [0, 255], behind `crop_border`, and `luma` where test_y_channel=True.
 BASICSR = _fixed(ConventionWithRange(padding="valid", data_range=255.0))
 
 # Of uniform windows that lie inside the image.
@@ -141,16 +141,16 @@ SCIKIT_IMAGE = _fixed(
         padding="valid", window_size=7, sigma=None, sample_covariance=True
     )
 )
-# With the largest value of the target volume for data_range; the slices of a volume are
-# its channels, or a batch of images with one channel.
+#: With the largest value of the target volume for data_range; the slices of a volume
+#: are its channels, or a batch of images with one channel.
 FASTMRI = SCIKIT_IMAGE
 SEWAR = _fixed(
     ConventionWithWindow(
         padding="valid", window_size=11, sigma=None, sample_covariance=False
     )
 )
-# Of every fourth window, by way of the map: [..., ::4, ::4]. Where it has sums over the
-# 64 pixels of a window its C1 is 64 times that of means, instead of 64^2 times.
+#: Of every fourth window, by way of the map: [..., ::4, ::4]. Where it has sums over
+#: the 64 pixels of a window its C1 is 64 times that of means, instead of 64^2 times.
 FFMPEG = _fixed(
     ConventionWithConstant(
         padding="valid", window_size=8, sigma=None, sample_covariance=True, k1=0.01 / 8
@@ -160,28 +160,28 @@ FFMPEG = _fixed(
 # Of every pixel of the image, under the window of 11 pixels.
 
 FUSED_SSIM = _fixed(Convention(padding="same"))
-# Where nothing is said its range is that of the pixels, the larger of max - min, and
-# ours 1.
+#: Where nothing is said its range is that of the pixels, the larger of max - min, and
+#: ours 1.
 TORCHMETRICS = _fixed(Convention(padding="reflect"))
-# With window_size=11, as it has no default.
+#: With window_size=11, as it has no default.
 KORNIA = _fixed(Convention(padding="reflect"))
-# Its constants are those of 8 bits, whatever the images.
+#: Its constants are those of 8 bits, whatever the images.
 OPENCV = _fixed(ConventionWithRange(padding="reflect", data_range=255.0))
-# Of grey images: ssim() takes those with three channels for volumes.
+#: Of grey images: ssim() takes those with three channels for volumes.
 MATLAB = _fixed(Convention(padding="edge"))
 
 # Of five scales.
 
-# Wang et al. 2003, of their msssim.m.
+#: Wang et al. 2003, of their msssim.m.
 MS_WANG = _fixed(MultiScaleConvention(odd_sides="symmetric", channel_mean="last"))
 MS_TENSORFLOW = MS_WANG
-# Where sides are multiples of 16.
+#: Where sides are multiples of 16.
 MS_PIQ = MS_WANG
 MS_PYTORCH_MSSSIM = _fixed(MultiScaleConvention(odd_sides="zero", channel_mean="last"))
 MS_MONAI = _fixed(MultiScaleConvention(odd_sides="drop", channel_mean="first"))
-# But for the border of its coarsest scale.
+#: But for the border of its coarsest scale.
 MS_TORCHMETRICS = MS_MONAI
-# But for where the squares lie that it halves by.
+#: But for where the squares lie that it halves by.
 MS_SEWAR = _fixed(MultiScaleConvention(odd_sides="symmetric", channel_mean="first"))
 # multissim(): the weights of its documentation, a Gaussian of sigma 1; the border of
 # ssim(), as its maps have the size of their images.

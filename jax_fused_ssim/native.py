@@ -16,8 +16,8 @@ except ImportError as error:
         "not run Python from the folder that holds the sources."
     ) from error
 
-# Names that the handlers go by in a compiled or exported program. Public: for
-# `jax.export.DisabledSafetyCheck.custom_call`.
+#: Names that the handlers go by in a compiled or exported program, for
+#: `jax.export.DisabledSafetyCheck.custom_call`.
 CUSTOM_CALL_TARGETS: tuple[str, ...] = extension.TARGETS
 
 # Those of them that take volumes.
