@@ -1,7 +1,8 @@
-"""Annotations, as a user's type checker sees them: pyright in strict mode."""
+"""Annotations, as a user's type checkers see them: pyright and mypy in strict mode."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,3 +35,20 @@ def test_pyright_accepts_a_user_and_finds_mistakes(tmp_path):
     ]
     assert found == []
     assert report["summary"]["filesAnalyzed"] == 1
+
+
+def test_mypy_accepts_a_user_and_finds_mistakes(tmp_path):
+    """The same ones: on every line whose mistake pyright is told to ignore."""
+    pytest.importorskip("mypy")
+    options = ["--strict", "--cache-dir", tmp_path, "--no-error-summary"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "mypy", *options, USER],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    lines = enumerate(USER.read_text().splitlines(), start=1)
+    mistakes = [number for number, line in lines if "# pyright: ignore" in line]
+    found = re.findall(r"typed_user\.py:(\d+): error: ", done.stdout)
+    assert [*map(int, found)] == mistakes, done.stdout + done.stderr
+    assert len(mistakes) == len(re.findall(" error: ", done.stdout))

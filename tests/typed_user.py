@@ -1,5 +1,5 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
-"""What a user writes, for test_types.py: read by a type checker, not run."""
+"""What a user writes, for test_types.py: read by type checkers, not run."""
 
 import functools
 from typing import Literal, assert_type
