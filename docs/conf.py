@@ -29,7 +29,6 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["pictures"]
 
 # Anchors of headings as GitHub makes them.
 myst_heading_anchors = 3
