@@ -19,23 +19,20 @@ from jax_fused_ssim.spec import Spec
 
 
 class InParts(NamedTuple):
-    """How an op is made of others whose images devices may share.
+    """How an op is made of others, where that is needed or faster.
 
     Attributes:
-      needed: of the types of its operands and its spec, whether it cannot be shared as
-        it is.
+      wanted: of the platform, whether devices may share the images, the types of the
+        operands and the parameters, whether the op is made so.
       function: the same by other ops, given the primitive before its arguments.
-      better: of the platform, the types of its operands and its parameters, whether it
-        is faster in parts, though it need not be shared.
     """
 
-    needed: Callable[[Sequence[Any], Spec], bool]
+    wanted: Callable[..., bool]
     function: Callable[..., Any]
-    better: Callable[..., bool] = lambda *args, **kw: False
 
 
 def register_lowerings(
-    primitive: Primitive, plain: Callable[..., Any], in_parts: InParts | None
+    primitive: Primitive, plain: Callable[..., Any], in_parts: Sequence[InParts]
 ) -> None:
     """Registers the lowerings of an op for every platform.
 
@@ -43,7 +40,7 @@ def register_lowerings(
       primitive: the op. Its custom call target has the same name; an op that has none
         is plain JAX everywhere.
       plain: the same in plain JAX.
-      in_parts: how it is shared, where it cannot be as it is.
+      in_parts: how else it may be made; the first that is wanted counts.
     """
     plain_rule = mlir.lower_fun(plain, multiple_results=True)
     platforms = native.platforms_of(primitive.name)
@@ -91,13 +88,12 @@ def register_lowerings(
                 wide = functools.partial(_in_float32, primitive, ctx.avals_out)
                 rule = mlir.lower_fun(wide, multiple_results=True)
                 return rule(ctx, *args, spec=spec, **kw)
-            if in_parts and (
-                (in_parts.needed(ctx.avals_in, spec) and may_be_partitioned(ctx))
-                or in_parts.better(platform, ctx.avals_in, spec=spec, **kw)
-            ):
-                parts = functools.partial(in_parts.function, primitive)
-                rule = mlir.lower_fun(parts, multiple_results=True)
-                return rule(ctx, *args, spec=spec, **kw)
+            shared = may_be_partitioned(ctx)
+            for parts in in_parts:
+                if parts.wanted(platform, shared, ctx.avals_in, spec=spec, **kw):
+                    of_others = functools.partial(parts.function, primitive)
+                    rule = mlir.lower_fun(of_others, multiple_results=True)
+                    return rule(ctx, *args, spec=spec, **kw)
             return custom_call(primitive.name, ctx, args, spec)
 
         mlir.register_lowering(primitive, fused, platform=platform)

@@ -224,10 +224,10 @@ def _op(
     name: str,
     types: Callable[..., list[Any]],
     plain: Callable[..., Any],
-    in_parts: InParts | None = None,
+    *in_parts: InParts,
 ) -> Primitive:
-    """A primitive by its name, its types, its plain JAX version, and how it is made of
-    ops that devices may share, if it is none itself."""
+    """A primitive by its name, its types, its plain JAX version, and how it may be made
+    of other ops."""
     primitive = Primitive(f"jax_fused_ssim_{name}")
     primitive.multiple_results = True
     primitive.def_abstract_eval(types)
@@ -238,11 +238,14 @@ def _op(
 
 
 def _by_plane(errors: bool = False) -> InParts:
-    """An op with a loss that is summed over planes, by one that is not."""
+    """An op with a loss that is summed over planes, by one that is not: where devices
+    may share the planes."""
 
-    def needed(avals: Sequence[Any], spec: Spec) -> bool:
-        del avals
-        return spec.summed > spec.least_summed(errors)
+    def wanted(
+        platform: str, shared: bool, avals: Sequence[Any], *, spec: Spec, **params: Any
+    ) -> bool:
+        del platform, avals, params
+        return shared and spec.summed > spec.least_summed(errors)
 
     def function(
         primitive: Primitive, *args: Array, spec: Spec, **params: Any
@@ -256,7 +259,7 @@ def _by_plane(errors: bool = False) -> InParts:
         map_shape = spec.map_shape(args[0].shape)
         return [xla.sum_over_planes(loss, rest, map_shape), *others]
 
-    return InParts(needed=needed, function=function)
+    return InParts(wanted, function)
 
 
 def _as_gradients(grads: Sequence[Array], x: Array) -> list[Array]:
@@ -279,15 +282,22 @@ def _plain_map_grad(
     return _as_gradients(xla.ssim_map_grad(x, y, cotangent, spec, wrt), x)
 
 
-def _map_is_better(
-    platform: str, avals: Sequence[Any], *, spec: Spec, wrt: Wrt = (False, False)
+def _map_is_faster(
+    platform: str,
+    shared: bool,
+    avals: Sequence[Any],
+    *,
+    spec: Spec,
+    wrt: Wrt = (False, False),
 ) -> bool:
     """Whether a large loss is faster by the ops of the map: on a GPU all but the kernel
     that marches down strips, which is for one gradient of aligned float32 images whose
     channels share their weights. The map does not leave pixels out; of a window that is
     given it is no faster."""
-    x, y, of_map, *_ = avals
-    if _leaves_out(avals) or not spec.window.is_compiled_in:
+    del shared
+    x, y, of_map, *weights = avals
+    leaves_out = LossWeights(of_map, *weights).mean_scales is not None
+    if leaves_out or not spec.window.is_compiled_in:
         return False
     shape = jnp.broadcast_shapes(x.shape, y.shape)
     if platform != "cuda" or not all(isinstance(n, int) for n in shape):
@@ -327,25 +337,9 @@ _MAPS_OF_KERNELS = weighted.Maps(
 )
 
 
-def _weighted_in_parts() -> InParts:
-    """An op with weights: around the map, which shares them; where windows leave pixels
-    out, which the map does not, by one that is not summed over planes, and copies."""
-    by_plane = _by_plane(errors=True)
-
-    def needed(avals: Sequence[Any], spec: Spec) -> bool:
-        return not _leaves_out(avals) or by_plane.needed(avals, spec)
-
-    def function(primitive: Primitive, *args: Array, **params: Any) -> list[Array]:
-        if _leaves_out(args):
-            return by_plane.function(primitive, *args, **params)
-        return _weighted_loss(*args, maps=_MAPS_OF_KERNELS, **params)
-
-    return InParts(needed=needed, better=_map_is_better, function=function)
-
-
-def _leaves_out(operands: Sequence[Any]) -> bool:
-    """Of an op with weights, whether windows leave pixels out."""
-    return LossWeights(*operands[2:]).mean_scales is not None
+def _around_the_map(primitive: Primitive, *args: Array, **params: Any) -> list[Array]:
+    del primitive
+    return _weighted_loss(*args, maps=_MAPS_OF_KERNELS, **params)
 
 
 ssim_sum_p = _op(
@@ -371,13 +365,15 @@ weighted_loss_sum_p = _op(
     "weighted_loss_sum",
     _weighted_loss_types,
     _weighted_loss,
-    _weighted_in_parts(),
+    _by_plane(errors=True),
+    InParts(_map_is_faster, _around_the_map),
 )
 weighted_loss_sum_grad_p = _op(
     "weighted_loss_sum_grad",
     _weighted_loss_grad_types,
     _weighted_loss,
-    _weighted_in_parts(),
+    _by_plane(errors=True),
+    InParts(_map_is_faster, _around_the_map),
 )
 ssim_map_p = _op(
     "ssim_map", _map_types, lambda x, y, *, spec: [xla.ssim_map(x, y, spec)]

@@ -45,10 +45,15 @@ def loss(x, y):
     return photometric_loss(x, y, l2_weight=0.5)
 
 
+def weighted(x, y, weighting="map"):
+    """With weights that all images share."""
+    weights = jnp.linspace(0.5, 2, x.shape[-1]) * jnp.ones((x.shape[-2], 1))
+    weights = weights.at[:9, 3:20].set(0)
+    return photometric_loss(x, y, weights=weights, weighting=weighting)
+
+
 def normalized(x, y):
-    """Of pixels that have a weight, by an op that copies the weights."""
-    mask = jnp.ones(x.shape[-2:]).at[:9, 3:20].set(0)
-    return photometric_loss(x, y, weights=mask, weighting="normalized")
+    return weighted(x, y, "normalized")
 
 
 def scales(x, y):
@@ -107,6 +112,8 @@ CASES = {
         (),
     ),
     "loss, shard_map": (over_devices, False, ("a",), ("a",)),
+    "weighted loss": (gradients(weighted), False, ("a",), ("a",)),
+    "weighted loss, channels": (gradients(weighted), False, (None, "b"), (None, "b")),
     "normalized loss": (gradients(normalized), False, ("a",), ("a",)),
     "scales": (gradients(scales), False, ("a",), ("a",)),
     "scales, channels": (gradients(scales), False, (None, "b"), (None, "b")),

@@ -38,6 +38,7 @@ def test_leading_dimensions_are_not_gathered(results, case):
         ("two axes in one", 1),
         ("per image", 0),
         ("loss", 1),
+        ("weighted loss", 1),
         ("scales", 1),
         ("metrics", 0),
     ],
@@ -53,6 +54,7 @@ def test_mean_needs_one_all_reduce(results, case, count):
         ("two axes", [[], [2, 2, 32, 40], [2, 2, 32, 40]]),
         ("per image", [[2]]),
         ("loss", [[], [2, 4, 32, 40], [2, 4, 32, 40]]),
+        ("weighted loss", [[], [2, 4, 32, 40], [2, 4, 32, 40]]),
     ],
 )
 def test_gradients_are_sharded_as_their_images(results, case, shards):
