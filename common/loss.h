@@ -26,19 +26,21 @@ struct PlaneSums {
     }
   }
 
-  // The scales are of weighted sums: common/call.h.
+  // The scales are of weighted sums: common/call.h. The errors are in units, their
+  // squares in its square.
   template <typename T>
   JFS_HOST_DEVICE void finish(const Parameters& p, T* loss, T* terms,
-                              double weight_scale = 1,
-                              double error_weight_scale = 1) const {
+                              double weight_scale, double error_weight_scale,
+                              double error_unit) const {
     const double scale = p.scale * weight_scale;
     const double error_scale = p.error_scale * error_weight_scale;
     const double ssim = plane_sum_value(dissimilarity);
     double total = weighted(p.ssim_weight, scale * ssim);
     if constexpr (kErrors) {
       // Errors may be sums of integers, which have no NaN; the SSIM beside them has.
-      const double absolute = plane_sum_value(errors.absolute) + 0 * ssim;
-      const double square = plane_sum_value(errors.square) + 0 * ssim;
+      const double absolute = error_unit * plane_sum_value(errors.absolute) + 0 * ssim;
+      const double square =
+          error_unit * error_unit * plane_sum_value(errors.square) + 0 * ssim;
       total += weighted(p.l1_weight, error_scale * absolute);
       total += weighted(p.l2_weight, error_scale * square);
       terms[0] = static_cast<T>(error_scale * absolute);

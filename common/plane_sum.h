@@ -82,19 +82,24 @@ JFS_HOST_DEVICE PlaneSum plane_sum_of_pixels(unsigned long long quanta,
   return {quanta >> 2, (quanta & 3) << 34, not_finite ? kNaN : 0u, 0};
 }
 
-// A float pixel's error likewise: |d| in quanta of 2^-22, so that d^2, the square of an
-// integer, is exact too. An error of kMostError ranges or more makes both sums
-// infinite: 32 bits hold four smaller ones, and 64 bits their squares.
-constexpr float kErrorQuanta = 0x1p22f;
-constexpr float kMostError = 256;
+// A float pixel's error likewise: |d| in quanta, so that d^2, the square of an integer,
+// is exact too. A range has some 2^22 of them, and the steps of 8 and 16 bits, 1 / 255
+// and 1 / 65535, have a whole number: or the same rounding of every small step would
+// add up. 2^30 quanta or more make both sums infinite: 32 bits hold four smaller
+// errors, and 64 bits their squares.
+constexpr float kErrorQuanta = 65535 * 64;
+constexpr unsigned int kMostErrorQuanta = 1u << 30;
+
+// What the sums of quanta count is so much: they are taken for 2^-22.
+constexpr double kErrorUnit = 0x1p22 / kErrorQuanta;
 
 // What the quanta of an error that is too large have in common; 0 for others.
 JFS_HOST_DEVICE unsigned int too_large_bits(unsigned int quanta) {
-  return quanta & ~(static_cast<unsigned int>(kErrorQuanta * kMostError) - 1);
+  return quanta & ~(kMostErrorQuanta - 1);
 }
 
 // The sums over pixels, of |d| in quanta and of its square in theirs, which has 96
-// bits.
+// bits: in units of kErrorUnit and of its square.
 JFS_HOST_DEVICE ErrorSums error_sums_of_pixels(unsigned long long absolute,
                                                unsigned long long square,
                                                unsigned int square_top,

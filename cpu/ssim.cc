@@ -44,7 +44,7 @@ void finish_sums(const Call& call) {
     T* const terms = kErrors ? static_cast<T*>(call.terms) + kTerms * result : nullptr;
     const Scales scales = scales_of_image(call, result * planes / call.channels);
     sums.finish(call.parameters, static_cast<T*>(call.loss) + result, terms,
-                scales[kMapScale], scales[kErrorScale]);
+                scales[kMapScale], scales[kErrorScale], 1);
   }
 }
 

@@ -27,14 +27,16 @@ __device__ __forceinline__ void add_atomically(ErrorSums* total,
   add_atomically(&total->square, term.square);
 }
 
-// Of d times t, as the kernels have it. kWeights: pixels count so much, each within
-// [0, 1]; where they do, their d may be a NaN and no window say so.
+// Of d times t, as the kernels have it, in units of kUnit. kWeights: pixels count so
+// much, each within [0, 1]; where they do, their d may be a NaN and no window say so.
 template <typename T, bool kWeights, typename Taps = CompiledWindow<T>>
 class ErrorSum;
 
 template <bool kWeights, typename Taps>
 class ErrorSum<float, kWeights, Taps> {
  public:
+  static constexpr double kUnit = kErrorUnit;
+
   // At most four pixels.
   template <int kCount>
   __device__ __forceinline__ void add(const float (&d)[kCount],
@@ -108,6 +110,8 @@ class ErrorSum<float, kWeights, Taps> {
 template <bool kWeights, typename Taps>
 class ErrorSum<double, kWeights, Taps> {
  public:
+  static constexpr double kUnit = 1;
+
   template <int kCount>
   __device__ __forceinline__ void add(const double (&d)[kCount],
                                       const double (&weight)[kCount]) {

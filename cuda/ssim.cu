@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "common/loss.h"
+#include "cuda/error_sum.cuh"
 #include "cuda/halve.h"
 #include "cuda/job.h"
 #include "cuda/kernels.h"
@@ -105,7 +106,7 @@ __global__ void finish_sums(const __grid_constant__ Finish<T> finish) {
         scales[kErrorScale] = of_image[kErrorScale];
       }
       sums.finish(finish.parameters, finish.loss + result, terms, scales[kMapScale],
-                  scales[kErrorScale]);
+                  scales[kErrorScale], ErrorSum<T, kWeights>::kUnit);
     }
   }
 }

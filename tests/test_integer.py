@@ -108,6 +108,23 @@ def test_equal_images_have_no_error(data_range, implementation):
 @every_implementation
 @every_integer
 @every_layout
+def test_small_errors(dtype, layout, implementation):
+    """Of few steps, which may not all be rounded in one direction."""
+    most, steps = MOST[dtype], 1 if dtype == "uint8" else 100
+    photo = images.noisy(images.photograph("chelsea")[:, 20:276, 30:286])
+    x = np.round(np.clip(photo, 0, 1) * most).astype(np.int64)
+    y = x + np.random.default_rng(2).integers(-steps, steps + 1, x.shape)
+    y = np.clip(y, 0, most)
+    d = np.abs(x - y) / most
+    x, y = (reference.unplanes(a, layout == "NHWC").astype(dtype) for a in (x, y))
+    found = image_metrics(x, y, data_format=layout, implementation=implementation)
+    np.testing.assert_allclose(found.mae, d.mean(), 2e-6)
+    np.testing.assert_allclose(found.mse, (d * d).mean(), 2e-6)
+
+
+@every_implementation
+@every_integer
+@every_layout
 def test_two_of_them(dtype, layout, implementation):
     x, y = (integers(dtype, layout, seed) for seed in (0, 1))
     keywords = {"data_format": layout, "implementation": implementation}
