@@ -86,7 +86,8 @@ struct Kind {
   int gradients;
   bool bytes = false;  // the second image
   Weights weights = Weights::kNone;
-  bool halves = false;  // both images at half their size as well
+  bool halves = false;   // both images at half their size as well
+  bool factors = false;  // two maps
 };
 
 constexpr Kind kKinds[] = {
@@ -111,6 +112,7 @@ constexpr Kind kKinds[] = {
     {"normalized_loss_and_grad_uint8", true, true, false, false, 1, true,
      Weights::kLeavesOut},
     {"map", false, false, true, false, 0},
+    {"factor_maps", false, false, true, false, 0, false, Weights::kNone, false, true},
     {"map_vjp", false, false, false, true, 1},
     {"map_vjp_both", false, false, false, true, 2},
 };
@@ -236,7 +238,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   if (!options.take(name)) return false;
   const bool is_half = type.dtype == DType::kF16 || type.dtype == DType::kBF16;
   if ((!options.taps.empty() || size.depth) && is_half) return false;
-  if ((kind.errors || kind.halves) && size.depth) return false;
+  if ((kind.errors || kind.halves || kind.factors) && size.depth) return false;
   if (kind.halves && (type.dtype != DType::kF32 || channels_last ||
                       size.height % 2 != 0 || size.width % 4 != 0)) {
     return false;
@@ -279,6 +281,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
                    : 1 + std::min<int64_t>(63, kRotated / (3 * pixels * type.bytes));
   const Memory img1(pixels * type.bytes, sets), img2(pixels * type.bytes, sets);
   const Memory map(kind.map ? map_pixels * type.bytes : 0, sets);
+  const Memory luminance(kind.factors ? map_pixels * type.bytes : 0, sets);
   const Memory weight(kind.weight ? map_pixels * type.bytes : 0, sets);
   const Memory grad1(kind.gradients > 0 ? pixels * type.gradient_bytes : 0, sets);
   const Memory grad2(kind.gradients > 1 ? pixels * type.gradient_bytes : 0, sets);
@@ -328,6 +331,7 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
     call.loss = loss.of(0);
     call.terms = terms.of(0);
     call.map = map.of(set);
+    call.luminance = luminance.of(set);
     call.grad1 = grad1.of(set);
     call.grad2 = grad2.of(set);
     call.half[kImg1] = half1.of(set);

@@ -84,8 +84,10 @@ struct Call {
   // whole images; of its type. Where they are wanted the loss has errors, and both
   // images have one centre: what is equal has no difference.
   void* terms = nullptr;
-  // SSIM of every map pixel, in the images' dtype.
+  // SSIM of every map pixel, in the images' dtype; or with `luminance` its factor
+  // contrast and structure, and there the other. Volumes have no such.
   void* map = nullptr;
+  void* luminance = nullptr;
   // The derivatives of ssim_weight * scale * sum of weight * (1 - SSIM), and of
   // l1_weight and l2_weight times the terms where these are wanted, in img1 and in
   // img2, the second only with the first: bfloat16 for kBF16, double for kF64,

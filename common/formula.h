@@ -157,7 +157,23 @@ struct Terms {
   // The same within [0, 1], NaN if any moment is.
   template <typename T>
   JFS_HOST_DEVICE V half_dissimilarity(T one) const {
-    const V h = at_least_zero(unbounded_half());
+    return bounded(unbounded_half(), one);
+  }
+  // Likewise of each of its factors: (1 - luminance) / 2, and
+  // (1 - contrast and structure) / 2.
+  template <typename T>
+  JFS_HOST_DEVICE V half_of_luminance(T one) const {
+    return bounded(u, one);
+  }
+  template <typename T>
+  JFS_HOST_DEVICE V half_of_contrast_structure(T one) const {
+    return bounded(w, one);
+  }
+
+ private:
+  template <typename T>
+  static JFS_HOST_DEVICE V bounded(V v, T one) {
+    const V h = at_least_zero(v);
     const V bound = V{} + one;
     return h > bound ? bound : h;
   }

@@ -357,17 +357,17 @@ const Compute<E>* load_weight(const Work& work, const Weights& weights, int64_t 
   return out;
 }
 
-// A row of the map from (1 - SSIM) / 2.
+// A row of a map v from (1 - v) / 2.
 template <typename E>
 void store_map(const Work& work, int64_t centre_row, const Compute<E>* half, int64_t n,
-               E* room) {
+               E* room, void* map) {
   using T = Compute<E>;
   using IO = Lanes<E, kLanes<T>>;
   for (int64_t i = 0; i < n; i += kLanes<T>) {
     IO::write(room + i, map_value(load<Vec<T>>(half + i), T(1)));
   }
   scatter(work, room, n,
-          pixel_at<E>(work, work.map, centre_row - work.centre_rows.begin,
+          pixel_at<E>(work, map, centre_row - work.centre_rows.begin,
                       work.cols.begin - work.centre_cols.begin,
                       work.centre_cols.end - work.centre_cols.begin));
 }

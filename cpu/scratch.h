@@ -57,6 +57,7 @@ struct Scratch {
   T* own;      // masks, folded
   T* counted;  // of input rows
   Rows<T> half;
+  Rows<T> luminance;
   Rows<T> weight;           // of centres
   Rows<T> mean_scale;       // likewise
   Ring<T, 1> error_weight;  // of input rows
@@ -75,6 +76,7 @@ struct Scratch {
     own = arena.take(row);
     counted = arena.take(row);
     half = {arena.take(kBatch * row), row};
+    luminance = {arena.take(kBatch * row), row};
     weight = {arena.take(kBatch * weight_row), weight_row};
     mean_scale = {arena.take(kBatch * weight_row), weight_row};
     error_weight = {arena.take(kRingBatches * kBatch * weight_row), weights.columns()};

@@ -124,6 +124,7 @@ Work Tasks::work_of(int64_t image, Range channels) const {
   work.centre_rows = {call_.map_y(), call_.map_y() + call_.map_height()};
   work.centre_cols = {call_.map_x(), call_.map_x() + call_.map_width()};
   work.map = advance(call_.map, map_at * element_bytes(call_.dtype));
+  work.luminance = advance(call_.luminance, map_at * element_bytes(call_.dtype));
   work.grad[0] = advance(call_.grad1, grad_at * grad_bytes);
   work.grad[1] = advance(call_.grad2, grad_at * grad_bytes);
   work.weight = operand(kWeight, weight_channel, weight_bytes);

@@ -20,7 +20,8 @@ namespace jax_fused_ssim::cpu {
 namespace JFS_ISA {
 namespace {
 
-// The value: sums, with errors or without, weighted or not, map or both. Reads 2
+// The value: sums, with errors or without, weighted or not, map or both; or the maps of
+// SSIM's two factors. Reads 2
 // images, computes 4 windowed means a pixel.
 template <typename E, typename Taps>
 struct Value {
@@ -90,6 +91,8 @@ struct Value {
           map_row<true, true>(next_row, k, channel);
         } else if (work.weight) {
           map_row<true, false>(next_row, k, channel);
+        } else if (work.luminance) {
+          map_row<false, false, true>(next_row, k, channel);
         } else {
           map_row<false, false>(next_row, k, channel);
         }
@@ -104,20 +107,24 @@ struct Value {
   void put_row(int64_t centre, int row) {
     const T* const half = scratch.half.row(row);
     if (work.sums) add_row(half, folded, work.weight_unit, work.sums);
-    if (work.map) {
-      unfold(half, folded, scratch.s);
-      store_map(work, centre, scratch.s, out_n, reinterpret_cast<E*>(scratch.room));
-    }
+    if (work.map) put_map(centre, half, work.map);
+    if (work.luminance) put_map(centre, scratch.luminance.row(row), work.luminance);
+  }
+  void put_map(int64_t centre, const T* half, void* map) {
+    unfold(half, folded, scratch.s);
+    store_map(work, centre, scratch.s, out_n, reinterpret_cast<E*>(scratch.room), map);
   }
 
   // One channel of a row between the passes; fetches `next_row` into the cache.
-  template <bool kWeighted, bool kScaled>
+  // kFactors: of two maps.
+  template <bool kWeighted, bool kScaled, bool kFactors = false>
   void map_row(int64_t next_row, int row, int64_t channel) {
     const int64_t column = channel * folded.pitch;
     const Prefetch<E, kWeighted> next(work, next_row, first_col,
                                       channel * folded.length);
     const Centre<T>& centre = centres.of_means[channel];
     T* const half = scratch.half.row(row) + column * kLanes<T>;
+    T* const luminance = scratch.luminance.row(row) + column * kLanes<T>;
     const T* const own = scratch.own + column * kLanes<T>;
     const int64_t weights_at = weight_column(work, column) * kLanes<T>;
     const T* const weight = scratch.weight.row(row) + weights_at;
@@ -129,7 +136,13 @@ struct Value {
         next.part(j + i);
         const int64_t at = (j + i) * kLanes<T>;
         if constexpr (kScaled) scale_moments(load<V>(mean_scale + at), m[i]);
-        V v = Terms<V>(m[i], centre, c).half_dissimilarity(T(1));
+        const Terms<V> terms(m[i], centre, c);
+        V v = kFactors ? terms.half_of_contrast_structure(T(1))
+                       : terms.half_dissimilarity(T(1));
+        if constexpr (kFactors) {
+          const V of_luminance = terms.half_of_luminance(T(1));
+          store(luminance + at, select(own + at, of_luminance));
+        }
         if constexpr (kWeighted) v = weighed(load<V>(weight + at), v);
         store(half + at, select(own + at, v));
       });

@@ -50,6 +50,7 @@ struct Work {
   PlaneSum* sums;
   ErrorSums* errors;
   void* map;
+  void* luminance;  // then `map` has the other factor: common/call.h
 
   // For the gradients alone; the second may be null.
   void* grad[2];

@@ -46,6 +46,7 @@ struct Job {
   PlaneSum* accumulators;
   ErrorSums* error_accumulators;
   Element* map;
+  Element* luminance;
   Gradient<Element>* grad1;
   Gradient<Element>* grad2;
 
@@ -73,6 +74,7 @@ struct Job {
         accumulators(call.accumulators()),
         error_accumulators(call.error_accumulators()),
         map(static_cast<Element*>(call.map)),
+        luminance(static_cast<Element*>(call.luminance)),
         grad1(static_cast<Gradient<Element>*>(call.grad1)),
         grad2(static_cast<Gradient<Element>*>(call.grad2)),
         leading(leading_in_elements(call)),

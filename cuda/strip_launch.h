@@ -52,9 +52,9 @@ struct StripFor {
   using Grad = GradStrip<
       Loader<kAhead>, kGradients, kWeighted ? Weighting::kCotangent : Weighting::kNone,
       false, grad_tuning(kGradients, kWeighted, kInterleaved, kDType<Element>) & ~kNot>;
-  template <bool kMap, unsigned kNot = 0>
-  using Sum = SumStrip<Loader<kMost>, kMap, false,
-                       sum_tuning(kMap, kInterleaved, kDType<Element>) & ~kNot>;
+  template <int kMaps, unsigned kNot = 0>
+  using Sum = SumStrip<Loader<kMost>, kMaps, false,
+                       sum_tuning(kMaps, kInterleaved, kDType<Element>) & ~kNot>;
   // With errors.
   static constexpr bool kBytes = Loader<2>::kMixed;
   using LossGrad = GradStrip<Loader<2>, 1, Weighting::kNone, true,
@@ -63,7 +63,7 @@ struct StripFor {
   using WeightedLossGrad =
       GradStrip<Loader<2>, 1, kWeighting, true,
                 weighted_loss_grad_tuning(kWeighting, kInterleaved, kBytes)>;
-  using LossSum = SumStrip<Loader<kMost>, false, true, loss_sum_tuning(kInterleaved)>;
+  using LossSum = SumStrip<Loader<kMost>, 0, true, loss_sum_tuning(kInterleaved)>;
 
   // With both images at half their size.
   using HalvingGrad =
@@ -76,7 +76,8 @@ struct StripFor {
     }
     const bool weighted = call.operand[kWeight] != nullptr;
     if (call.grad2) return weighted ? both<true>(device, f) : both<false>(device, f);
-    if (!call.grad1) return call.map ? f(Kind<Sum<true>>()) : sum(device, f);
+    if (!call.grad1 && !call.map) return sum(device, f);
+    if (!call.grad1) return call.luminance ? f(Kind<Sum<2>>()) : f(Kind<Sum<1>>());
     return weighted ? f(Kind<Grad<1, true>>()) : f(Kind<Grad<1, false>>());
   }
 
@@ -108,11 +109,11 @@ struct StripFor {
 
   template <typename F>
   static auto sum(const Device& device, F f) {
-    using Best = Sum<false>;
+    using Best = Sum<0>;
     if constexpr (kLarge) {
       constexpr int kReserved = 1024;  // of every block, which one alone may not have
       if (Best::kBlocks * (Best::kBytes + kReserved) > device.shared_bytes + kReserved)
-        return f(Kind<Sum<false, kTakesShared>>());
+        return f(Kind<Sum<0, kTakesShared>>());
     }
     return f(Kind<Best>());
   }
@@ -283,6 +284,7 @@ cudaError_t launch_strip_kernel(cudaStream_t stream, const Device& device,
   job.map_width = static_cast<int>(call.map_width());
   job.map_aligned =
       is_aligned(job.map, kGroup * sizeof(Element)) &&
+      is_aligned(job.luminance, kGroup * sizeof(Element)) &&
       (call.channels > kGroup ? call.channels % kGroup == 0
                               : job.map_x == 0 && call.width % kGroup == 0);
   job.parts = strips.parts;

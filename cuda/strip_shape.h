@@ -155,13 +155,14 @@ template <typename Strip>
 __global__ void strip_sum_kernel(
     const __grid_constant__ StripJob<typename Strip::Loader::Element> job);
 
-// kTuning: cuda/strip_tuning.h.
-template <typename Loader_, bool kMap_, bool kErrors_, unsigned kTuning_>
+// kMaps: none, but the sum; the map; or those of its two factors. kTuning:
+// cuda/strip_tuning.h.
+template <typename Loader_, int kMaps_, bool kErrors_, unsigned kTuning_>
 struct SumStrip {
   using Loader = Loader_;
-  static constexpr bool kMap = kMap_;
+  static constexpr int kMaps = kMaps_;
   static constexpr bool kErrors = kErrors_;
-  static_assert(!(kMap && kErrors), "errors are counted with sums");
+  static_assert(kMaps == 0 || !kErrors, "errors are counted with sums");
   static constexpr int kThreads = Loader::kThreads;
   static constexpr int kBlockThreads = kThreads;
   static constexpr int kBlocks = 256 / kThreads;  // on a multiprocessor
@@ -172,7 +173,7 @@ struct SumStrip {
 
   // For cuda/strip_store.cuh.
   using Output = typename Loader::Element;
-  static constexpr int kOutputs = kMap ? 1 : 0;
+  static constexpr int kOutputs = kMaps;
   static constexpr bool kSingly = true;
   static constexpr int kStagedBytes = kStagedBytesFor<Loader, kOutputs>;
 
@@ -182,7 +183,7 @@ struct SumStrip {
 
   // Pixels of a strip's row before the first one it computes. Sums: so many that the
   // window's reach is aligned for wide loads. Maps: so many that stores are.
-  static constexpr int kBefore = kMap ? kHalfGap : kRadius;
+  static constexpr int kBefore = kMaps > 0 ? kHalfGap : kRadius;
   static constexpr int kPast = kBefore - kRadius;
 
   static constexpr bool kWritesImage = false;

@@ -1,11 +1,11 @@
-// SSIM along strips: its sum or its map.
+// SSIM along strips: its sum, its map, or the maps of its two factors.
 //
 // A block walks down a strip of the virtual row (cuda/strip_job.h), two rows a step.
 // A thread owns four neighbouring columns: it convolves s, d, s^2 and d^2 along the row
 // for them, from shared memory, and down the columns in registers, where the partial
 // sums of ten outputs wait (cuda/strip_filter.cuh). Nothing is computed twice, but for
 // ten rows at the top of a range. Global traffic a pixel of float32: 8 bytes in, and 4
-// out for the map. Arithmetic: 82 fused multiply-adds.
+// out for a map. Arithmetic: 82 fused multiply-adds.
 //
 // Two warps a block because they meet at every step; four blocks on a multiprocessor
 // because a thread needs some 240 registers.
@@ -29,12 +29,14 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename Loader, bool kMap, bool kErrors, unsigned kTuning>
-struct Outputs<SumStrip<Loader, kMap, kErrors, kTuning>> {
+template <typename Loader, int kMaps, bool kErrors, unsigned kTuning>
+struct Outputs<SumStrip<Loader, kMaps, kErrors, kTuning>> {
   using Element = typename Loader::Element;
   using Job = StripJob<Element>;
 
-  __device__ __forceinline__ static Element* at(const Job& job, int) { return job.map; }
+  __device__ __forceinline__ static Element* at(const Job& job, int k) {
+    return k == 0 ? job.map : job.luminance;
+  }
   __device__ __forceinline__ static int64_t row_size(const Job& job) {
     return job.map_row_size;
   }
@@ -74,7 +76,8 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
 #if __CUDA_ARCH__ >= 800
   using Loader = typename Strip::Loader;
   using Element = typename Loader::Element;
-  constexpr bool kMap = Strip::kMap;
+  constexpr int kMaps = Strip::kMaps;
+  constexpr bool kHasMap = kMaps > 0;
   constexpr unsigned kTuning = Strip::kTuning;
   extern __shared__ __align__(16) unsigned char block_shared[];
   unsigned char* shared = block_shared;
@@ -121,7 +124,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
       quanta[i] = group < job.groups && at.holds(job, i) ? kPixelQuanta : 0;
       if constexpr ((kTuning & kHoldsQuanta) != 0) pin(quanta[i]);
     }
-    std::conditional_t<kMap, OutputStore<Strip>, Nothing> map_rows(
+    std::conditional_t<kHasMap, OutputStore<Strip>, Nothing> map_rows(
         job, staged, thread, map_destination<Strip>(job, origin, thread, first_channel),
         job.map_aligned, piece.begin, piece.end - piece.begin, -2 * kRadius);
 
@@ -148,7 +151,7 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
       loading.copy(job, no_weights);
 #pragma unroll
       for (int r = 0; r < kStepRows; ++r) {
-        if constexpr (kMap) {
+        if constexpr (kHasMap) {
           if (r == 1) map_rows.store_last_step(job);
         }
         typename StripLoading<Strip>::Row row;
@@ -162,33 +165,36 @@ __global__ void __launch_bounds__(Strip::kBlockThreads, Strip::kBlocks)
         filter.push<Strip::kPast, (kTuning & kWritesLate) != 0>(
             s, s_row + Loader::kPitch, means,
             [&] { loading.write(job, r, row, errors, no_weights); });
-        float map[1][kGroup];
+        float maps[kHasMap ? kMaps : 1][kGroup];
 #pragma unroll
         for (int i = 0; i < kGroup; ++i) {
           const Moments<float> m = {means[0][i], means[1][i], means[2][i], means[3][i]};
           const Terms<float> terms(m, centre, job.constants);
-          if constexpr (kMap) {
-            map[0][i] = map_value(terms.half_dissimilarity(1.0f), 1.0f);
+          if constexpr (kMaps == 2) {
+            maps[0][i] = map_value(terms.half_of_contrast_structure(1.0f), 1.0f);
+            maps[1][i] = map_value(terms.half_of_luminance(1.0f), 1.0f);
+          } else if constexpr (kMaps == 1) {
+            maps[0][i] = map_value(terms.half_dissimilarity(1.0f), 1.0f);
           } else {
             sum.add(i, terms, quanta[i]);
           }
         }
-        if constexpr (kMap) {
-          map_rows.put(job, r, map);
+        if constexpr (kHasMap) {
+          map_rows.put(job, r, maps);
         } else {
           sum.end_row(out.holds());
         }
         out.at += 1;
       }
       step_at.advance();
-      if constexpr (kMap) map_rows.end_step();
+      if constexpr (kHasMap) map_rows.end_step();
     }
     wait_for_copies<0>();
     if constexpr (Strip::kStagedBytes > 0) {
       __syncthreads();
       map_rows.store_last_step(job);
     }
-    if constexpr (!kMap) {
+    if constexpr (!kHasMap) {
       const bool any = group < job.groups && at.holds_any(job);
       sum.flush(job.accumulators, any ? at.image * job.channels + channel : -1);
       if constexpr (Strip::kErrors) errors.flush(job.error_accumulators);

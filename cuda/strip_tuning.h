@@ -45,7 +45,8 @@ enum Tuning : unsigned {
 // What takes shared memory: left out where there is too little.
 constexpr unsigned kTakesShared = kKeepsOffsets | kKeepsHaloSource;
 
-constexpr unsigned sum_tuning(bool map, bool interleaved, DType type) {
+constexpr unsigned sum_tuning(int maps, bool interleaved, DType type) {
+  const bool map = maps > 0;
   if (type == DType::kF32) {
     if (!map && !interleaved) return kHoldsShared | kHoldsQuanta | kReadsRowBytes;
     if (!map) {

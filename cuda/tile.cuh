@@ -1,4 +1,5 @@
-// SSIM over a tile of one plane: its sum, its map, its gradients, in one pass.
+// SSIM over a tile of one plane: its sum, its map or those of its two factors, its
+// gradients, in one pass.
 //
 // A block owns kHeight x kWidth pixels. It reads both images there and in a halo, once,
 // and keeps s and d (common/formula.h) in shared memory; convolves s, d, s^2, d^2 along
@@ -40,9 +41,9 @@
 namespace jax_fused_ssim::cuda {
 
 // kIntegers: images may be integers. kWeights: a loss may have weights. kLeavesOut:
-// windows may not see what has none.
+// windows may not see what has none. kFactors: the maps are those of the two factors.
 template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
-          bool kLeavesOut, typename Taps, typename Shape>
+          bool kLeavesOut, bool kFactors, typename Taps, typename Shape>
 class Tile {
  public:
   using Job = TileJob<Element, Taps>;
@@ -321,6 +322,10 @@ class Tile {
       const Terms<T> terms(m, centre_, job_.constants);
       const T half = terms.half_dissimilarity(T(1));
       if (in && column_owned && owned(row, Shape::kHeight) && is_fresh(at, row)) {
+        if constexpr (kFactors) {
+          store_factors(terms, map + r * stride);
+          continue;
+        }
         if constexpr (kWeights) {
           sum += TileSum<T>::of_pixel(half, weight[r]);
         } else {
@@ -330,6 +335,14 @@ class Tile {
       }
       (derive(m, terms, in, weight_of_maps, r, derivatives), ...);
     }
+  }
+
+  // A pixel, which the map has at `map`, and the map of luminance at the same place.
+  __device__ __forceinline__ void store_factors(const Terms<T>& terms,
+                                                Element* map) const {
+    store(map, map_value(terms.half_of_contrast_structure(T(1)), T(1)));
+    store(job_.luminance + (map - job_.map),
+          map_value(terms.half_of_luminance(T(1)), T(1)));
   }
 
   // Outside the map a derivative is zero, whatever was computed there.
@@ -537,12 +550,13 @@ class Tile {
 };
 
 template <typename Element, int kGradients, bool kErrors, bool kIntegers, bool kWeights,
-          bool kLeavesOut, typename Taps, typename Shape>
+          bool kLeavesOut, bool kFactors, typename Taps, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     tile_kernel(const __grid_constant__ TileJob<Element, Taps> job) {
   extern __shared__ __align__(16) unsigned char shared[];
-  Tile<Element, kGradients, kErrors, kIntegers, kWeights, kLeavesOut, Taps, Shape> tile(
-      job, shared);
+  Tile<Element, kGradients, kErrors, kIntegers, kWeights, kLeavesOut, kFactors, Taps,
+       Shape>
+      tile(job, shared);
   for (int64_t i = blockIdx.x; i < job.tiles; i += gridDim.x) {
     tile.run(i);
     __syncthreads();

@@ -16,7 +16,7 @@
 namespace jax_fused_ssim::cuda {
 
 template <typename Element, int kGradients, bool kErrors, bool kIntegers = false,
-          bool kWeights = false, bool kLeavesOut = false,
+          bool kWeights = false, bool kLeavesOut = false, bool kFactors = false,
           typename Taps = CompiledWindow<Compute<Element>>,
           typename Shape = TileShape<Compute<Element>, kGradients>>
 cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
@@ -35,7 +35,7 @@ cudaError_t launch_tile_kernel(cudaStream_t stream, const Device& device,
                      Shape::kThreads, Layout::kBytes};
   return launch(stream, device, job.accumulators != nullptr,
                 tile_kernel<Element, kGradients, kErrors, kIntegers, kWeights,
-                            kLeavesOut, Taps, Shape>,
+                            kLeavesOut, kFactors, Taps, Shape>,
                 grid, job);
 }
 
@@ -92,8 +92,9 @@ cudaError_t launch_given_window_tile(cudaStream_t stream, const Device& device,
   using Taps = GivenWindow<Compute<Element>>;
   const auto launch =
       errors
-          ? launch_tile_kernel<Element, kGradients, true, true, true, true, Taps>
-          : launch_tile_kernel<Element, kGradients, false, false, false, false, Taps>;
+          ? launch_tile_kernel<Element, kGradients, true, true, true, true, false, Taps>
+          : launch_tile_kernel<Element, kGradients, false, false, false, false, false,
+                               Taps>;
   return launch(stream, device, call);
 }
 
@@ -115,14 +116,28 @@ cudaError_t launch_given_window_tiles(cudaStream_t stream, const Device& device,
   return launch_given_window_tile<Element, 1>(stream, device, second, errors);
 }
 
+template <typename Element, typename Taps>
+cudaError_t launch_factors_tile(cudaStream_t stream, const Device& device,
+                                const Call& call) {
+  return launch_tile_kernel<Element, 0, false, false, false, false, true, Taps>(
+      stream, device, call);
+}
+
 template <typename Element>
 cudaError_t launch_tile(cudaStream_t stream, const Device& device, const Call& call) {
-  if constexpr (std::is_same_v<Element, Compute<Element>>) {
+  using T = Compute<Element>;
+  if constexpr (std::is_same_v<Element, T>) {
+    if (call.taps && call.luminance) {
+      return launch_factors_tile<Element, GivenWindow<T>>(stream, device, call);
+    }
     if (call.taps) return launch_given_window_tiles<Element>(stream, device, call);
   }
   if (call.has_errors()) return launch_loss_tile<Element>(stream, device, call);
   if (call.grad2) return launch_tile_kernel<Element, 2, false>(stream, device, call);
   if (call.grad1) return launch_tile_kernel<Element, 1, false>(stream, device, call);
+  if (call.luminance) {
+    return launch_factors_tile<Element, CompiledWindow<T>>(stream, device, call);
+  }
   return launch_tile_kernel<Element, 0, false>(stream, device, call);
 }
 

@@ -17,6 +17,7 @@ enum Has : unsigned {
   kHasGradients = 1 << 4,    // a result for img1, or one for each image
   kHasLossWeights = 1 << 5,  // three or four operands in its type: common/call.h
   kHasHalves = 1 << 6,       // a result for each image; no kernel for CPUs has it
+  kHasLuminance = 1 << 7,    // a result before the map, which is of the other factor
 };
 
 struct Op {
@@ -34,13 +35,14 @@ constexpr Op kOps[] = {
     {"jax_fused_ssim_weighted_loss_sum_grad",
      kHasLossWeights | kHasLoss | kHasTerms | kHasGradients},
     {"jax_fused_ssim_ssim_map", kHasMap},
+    {"jax_fused_ssim_ssim_factor_maps", kHasMap | kHasLuminance},
     {"jax_fused_ssim_ssim_map_grad", kHasWeight | kHasGradients},
 };
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
 // Whether its images may be volumes.
 constexpr bool takes_volumes(const Op& op) {
-  return (op.has & (kHasTerms | kHasLossWeights | kHasHalves)) == 0;
+  return (op.has & (kHasTerms | kHasLossWeights | kHasHalves | kHasLuminance)) == 0;
 }
 
 // Halves images for MS-SSIM, on NVIDIA GPUs alone.
@@ -53,6 +55,7 @@ constexpr bool kernels_have_every_op() {
     if ((op.has & kHasLossWeights) && !(op.has & kHasTerms)) return false;
     if ((op.has & kHasHalves) && !(op.has & kHasGradients)) return false;
     if ((op.has & kHasHalves) && (op.has & (kHasTerms | kHasMap))) return false;
+    if ((op.has & kHasLuminance) && !(op.has & kHasMap)) return false;
   }
   return true;
 }

@@ -217,7 +217,8 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   const auto has = [&](unsigned what) { return (op.has & what) != 0; };
   const size_t least_operands = 2 + has(kHasWeight) + 3 * has(kHasLossWeights);
   const size_t least_results = has(kHasLoss) + has(kHasTerms) + has(kHasMap) +
-                               has(kHasGradients) + 2 * has(kHasHalves) + 1;  // scratch
+                               has(kHasLuminance) + has(kHasGradients) +
+                               2 * has(kHasHalves) + 1;  // scratch
   const size_t most_results =
       least_results + (has(kHasGradients) && !has(kHasHalves) ? 1 : 0);
 
@@ -252,7 +253,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   const bool last = call->parameters.channels_last;
   const bool volumes = call->parameters.volumes;
   if (volumes && !takes_volumes(op)) {
-    return invalid("no kernel counts errors, or weighs, in volumes");
+    return invalid("no kernel counts errors, weighs, or has two maps, in volumes");
   }
   const size_t axes = volumes ? 3 : 2;
   const size_t trailing = axes + last;
@@ -381,6 +382,7 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   } results[] = {
       {has(kHasLoss), "loss", wide, groups, &call->loss},
       {has(kHasTerms), "terms", wide, terms, &call->terms},
+      {has(kHasLuminance), "map of luminance", image_type, map, &call->luminance},
       {has(kHasMap), "map", image_type, map, &call->map},
       {has(kHasGradients), "gradient", gradient, image, &call->grad1},
       {out.size() > least_results, "second gradient", gradient, image, &call->grad2},

@@ -79,7 +79,7 @@ def register_lowerings(
             if platform == "cuda" and not cuda.usable():
                 return elsewhere(ctx, *args, spec=spec, **kw)
             if spec.volumes and primitive.name not in native.VOLUME_TARGETS:
-                what = "errors, or weights, of volumes."
+                what = "errors, weights or factors of volumes."
                 return elsewhere(ctx, *args, spec=spec, what=what, **kw)
             if spec.window.size > native.MOST_TAPS:
                 what = f"windows of more than {native.MOST_TAPS} pixels a side."

@@ -30,7 +30,6 @@ from jax_fused_ssim.placement import placed_alike
 from jax_fused_ssim.pyramid import even_halvings, smaller_scales
 from jax_fused_ssim.ranges import DataRange, in_ranges, split_range
 from jax_fused_ssim.spec import Spec, compute_dtype
-from jax_fused_ssim.terms import without
 
 ChannelMean = Literal["last", "first"]
 # Of Wang, Simoncelli and Bovik, from the finest scale to the coarsest.
@@ -178,7 +177,7 @@ def _ms_ssim(
 ) -> Array:
     x, y = as_floats(x, y, spec)
     wide = compute_dtype(x.dtype)
-    of_structure = without(spec, "k1", wide)
+    _, of_structure = spec.of_factors(wide)
     means, pairs = [], [(x, y)]
     times = even_halvings(x.shape, len(scales.weights) - 1, spec)
     if times and x.dtype == wide and padding not in BORDERS:

@@ -22,6 +22,7 @@ from jax_fused_ssim.primitives import (
     Wrt,
     loss_sum_grad_p,
     loss_sum_p,
+    ssim_factor_maps_p,
     ssim_map_grad_p,
     ssim_map_p,
     ssim_map_tangent_p,
@@ -324,3 +325,35 @@ def _ssim_map_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Array, Array
     wrt, given = perturbed(tangents)
     (tangent,) = ssim_map_tangent_p.bind(*primals, *given, spec=spec, wrt=wrt)
     return _ssim_map(*primals, spec), seen_by_checkify(tangent)
+
+
+def ssim_factor_maps(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
+    """The two factors of SSIM of every pixel.
+
+    Args:
+      x: as in `ssim_map`.
+      y: as in `ssim_map`.
+      spec: static parameters; `scale` has no effect.
+
+    Returns:
+      Luminance, and contrast and structure, each as from `ssim_map`.
+    """
+    return _ssim_factor_maps(*as_floats(x, y, spec), spec)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _ssim_factor_maps(x: Array, y: Array, spec: Spec) -> tuple[Array, Array]:
+    luminance, contrast_structure = ssim_factor_maps_p.bind(x, y, spec=spec)
+    return seen_by_checkify(luminance), seen_by_checkify(contrast_structure)
+
+
+@functools.partial(_ssim_factor_maps.defjvp, symbolic_zeros=True)
+def _ssim_factor_maps_jvp(spec: Spec, primals: Any, tangents: Any) -> Any:
+    wrt, given = perturbed(tangents)
+    luminance, contrast_structure = (
+        seen_by_checkify(
+            ssim_map_tangent_p.bind(*primals, *given, spec=of_factor, wrt=wrt)[0]
+        )
+        for of_factor in spec.of_factors(primals[0].dtype)
+    )
+    return _ssim_factor_maps(*primals, spec), (luminance, contrast_structure)

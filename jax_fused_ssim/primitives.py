@@ -10,6 +10,7 @@ Each op is one custom call on CPU and CUDA and plain JAX (`xla.py`) elsewhere:
   weighted_loss_sum       the same with weights, and its gradient
   weighted_loss_sum_grad
   ssim_map       the map
+  ssim_factor_maps        those of its two factors, luminance first
   ssim_map_grad  gradients of a sum of (1 - SSIM) times a cotangent; recomputes, stores
                  nothing between
 
@@ -87,6 +88,10 @@ def _map_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
     full = _broadcast_aval(x, y, spec)
     kept = full.ndim - spec.spatial_ndim
     return [result_type(full, spec.map_shape(full.shape), x.dtype, kept)]
+
+
+def _factor_map_types(x: Any, y: Any, *, spec: Spec) -> list[Any]:
+    return _map_types(x, y, spec=spec) * 2
 
 
 def _gradient_types(full: Any, dtype: Any, spec: Spec, wrt: Wrt) -> list[Any]:
@@ -378,6 +383,11 @@ weighted_loss_sum_grad_p = _op(
 ssim_map_p = _op(
     "ssim_map", _map_types, lambda x, y, *, spec: [xla.ssim_map(x, y, spec)]
 )
+ssim_factor_maps_p = _op(
+    "ssim_factor_maps",
+    _factor_map_types,
+    lambda x, y, *, spec: [xla.ssim_map(x, y, s) for s in spec.of_factors(x.dtype)],
+)
 ssim_map_grad_p = _op("ssim_map_grad", _map_grad_types, _plain_map_grad)
 ssim_map_tangent_p = _op(
     "ssim_map_tangent",
@@ -432,3 +442,22 @@ _drop_unused(ssim_sum_grad_p, value=ssim_sum_p)
 _drop_unused(loss_sum_grad_p, value=loss_sum_p)
 _drop_unused(weighted_loss_sum_grad_p, value=weighted_loss_sum_p)
 _drop_unused(ssim_map_grad_p)
+
+
+def _one_factor(used: Sequence[bool], *others: Any) -> tuple[list[bool], Any]:
+    """The equation that computes what is used of both maps."""
+    eqn = others[-1]
+    if any(used) and not all(used):
+        of_factors = eqn.params["spec"].of_factors(eqn.invars[0].aval.dtype)
+        ((spec, outvar),) = (
+            each
+            for each, asked in zip(
+                zip(of_factors, eqn.outvars, strict=True), used, strict=True
+            )
+            if asked
+        )
+        eqn = eqn.replace(primitive=ssim_map_p, outvars=[outvar], params={"spec": spec})
+    return [any(used)] * len(eqn.invars), eqn if any(used) else None
+
+
+partial_eval.dce_rules[ssim_factor_maps_p] = _one_factor

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.window import COMPILED_IN, Window
 
 
@@ -128,6 +129,16 @@ class Spec:
     def margins_of_map(self) -> tuple[tuple[int, int], ...]:
         """`Window.margins_of_map` for every spatial axis."""
         return tuple(map(self.window.margins_of_map, self.padding))
+
+    def of_factors(self, dtype: DTypeLike) -> tuple["Spec", "Spec"]:
+        """Those with which SSIM of images of a dtype is luminance alone, and contrast
+        and structure alone: the constant without bound makes the other factor 1."""
+        bounds = (BOUNDS[k][compute_dtype(dtype).name] for k in ("k1", "k2"))
+        (_, most_k1), (_, most_k2) = bounds
+        return (
+            dataclasses.replace(self, k2=most_k2),
+            dataclasses.replace(self, k1=most_k1),
+        )
 
     def scaled(self, scale: float) -> "Spec":
         """The same with another scale."""

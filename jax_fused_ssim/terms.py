@@ -1,12 +1,12 @@
 """The two factors of SSIM, each with its own derivative."""
 
-import dataclasses
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.export
 from jax import Array
 from jax.typing import ArrayLike
 
+from jax_fused_ssim import ops
 from jax_fused_ssim.arguments import (
     DataFormat,
     Implementation,
@@ -16,10 +16,8 @@ from jax_fused_ssim.arguments import (
     checked_spec,
 )
 from jax_fused_ssim.integer import image_dtype
-from jax_fused_ssim.native import BOUNDS
 from jax_fused_ssim.operands import checked_operands, in_own_dtype
 from jax_fused_ssim.ranges import DataRange, split_range
-from jax_fused_ssim.spec import Spec, compute_dtype
 from jax_fused_ssim.ssim import reduced
 from jax_fused_ssim.weights import Weighting
 
@@ -60,8 +58,9 @@ def ssim_terms(
 ) -> SsimTerms:
     """Luminance, and contrast and structure, whose product SSIM is at every pixel.
 
-    Both are differentiable in both images, by a kernel each. For losses that forgive
-    another exposure, and for what is built of the factors, as MS-SSIM is.
+    Both are differentiable in both images. One kernel writes both maps; a mean, and a
+    gradient, is a kernel for each. For losses that forgive another exposure, and for
+    what is built of the factors, as MS-SSIM is.
 
     Args:
       img1: as in `fused_ssim`, like all that follow.
@@ -109,16 +108,11 @@ def ssim_terms(
     x, y, weights, spec = checked_operands(
         (img1, img2), weights, weighting, padding, spec, reduction, ranges=ranges
     )
-    dtype = image_dtype(x, y)
-    luminance, contrast_structure = (
-        reduced(x, y, weights, one, reduction, weighting)
-        for one in (without(spec, "k2", dtype), without(spec, "k1", dtype))
-    )
-    terms = (luminance, contrast_structure)
+    if reduction == "none":
+        terms = ops.ssim_factor_maps(x, y, spec)
+    else:
+        terms = tuple(
+            reduced(x, y, weights, of_factor, reduction, weighting)
+            for of_factor in spec.of_factors(image_dtype(x, y))
+        )
     return SsimTerms(*(in_own_dtype(t, img1, img2, reduction, ranges) for t in terms))
-
-
-def without(spec: Spec, constant: Literal["k1", "k2"], dtype: object) -> Spec:
-    """With which SSIM lacks the factor of a constant: that makes it 1 without bound."""
-    _, unbounded = BOUNDS[constant][compute_dtype(dtype).name]
-    return dataclasses.replace(spec, **{constant: unbounded})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 
-from jax_fused_ssim import fused_ssim, ops, photometric_loss
+from jax_fused_ssim import fused_ssim, ops, photometric_loss, ssim_terms
 from jax_fused_ssim.spec import compute_dtype
 from jax_fused_ssim.weighted import LossWeights
 
@@ -58,9 +58,16 @@ class Op:
         return self.name == "ssim_map_grad"
 
     @property
+    def factors(self):
+        """Whether its results are the maps of SSIM's two factors."""
+        return self.name == "ssim_factor_maps"
+
+    @property
     def images(self):
-        """How many of its results are as large as an image: a map or gradients."""
-        return sum(self.wrt) if self.wrt else int(self.name == "ssim_map")
+        """How many of its results are as large as an image: maps or gradients."""
+        if self.wrt:
+            return sum(self.wrt)
+        return 2 * self.factors + (self.name == "ssim_map")
 
     def __call__(self, x, y, cotangent, spec):
         if self.leaves_out:  # which images in half precision do not know
@@ -84,6 +91,8 @@ class Op:
             )
         elif self.loss:
             function = fused_ssim
+        elif self.factors:
+            function = functools.partial(ssim_terms, reduction="none")
         else:
             function = functools.partial(fused_ssim, reduction="none")
         if not self.wrt:
@@ -152,6 +161,7 @@ OPS = {
         "weighted_loss_sum_grad", BOTH, "normalized"
     ),
     "ssim_map": Op("ssim_map"),
+    "ssim_factor_maps": Op("ssim_factor_maps"),
     "ssim_map_grad x": Op("ssim_map_grad", FIRST),
     "ssim_map_grad y": Op("ssim_map_grad", SECOND),
     "ssim_map_grad both": Op("ssim_map_grad", BOTH),

@@ -24,6 +24,7 @@ from jax_fused_ssim import (
     photometric_loss,
     primitives,
     sharded,
+    ssim_terms,
 )
 from jax_fused_ssim.spec import Spec
 
@@ -320,6 +321,26 @@ def test_one_of_both_gradients_of_the_map(layout, used):
     assert_same_bits(compiled(one, *args)(*args), compiled(alone, *args)(*args))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_factor_of_both(layout):
+    shape, options = LAYOUTS[layout]
+    x, y = pair(shape)
+    both = functools.partial(ssim_terms, reduction="none", **options)
+    program = compiled(both, x, y)
+    assert ops_in(program.as_text()) == ["ssim_factor_maps"]
+    maps = program(x, y)
+    for i, each in enumerate(maps):
+        program = compiled(lambda x, y, i=i: both(x, y)[i], x, y)
+        assert ops_in(program.as_text()) == ["ssim_map"]
+        np.testing.assert_allclose(program(x, y), each, atol=1e-6)
+
+    def gradient(x, y):
+        return jax.grad(lambda x: (both(x, y).luminance ** 2).sum())(x)
+
+    ops = ops_in(compiled(gradient, x, y).as_text())
+    assert sorted(ops) == ["ssim_map", "ssim_map_grad"]
+
+
 @pytest.mark.parametrize(
     ("name", "op"),
     [
@@ -348,6 +369,7 @@ def test_result_that_nobody_uses():
         unused += primitives.ssim_sum_grad_p.bind(x, y, **both)
         unused += primitives.loss_sum_grad_p.bind(x, y, **both)
         unused += primitives.ssim_map_grad_p.bind(x, y, x, **both)
+        unused += primitives.ssim_factor_maps_p.bind(x, y, spec=Spec())
         return x + y
 
     assert ops_in(jax.jit(function).lower(*pair()).as_text()) == []

@@ -19,7 +19,7 @@ from jax_fused_ssim.native import VOLUME_TARGETS
 from jax_fused_ssim.spec import Spec
 from jax_fused_ssim.window import Window
 
-NAMES = [name for name, op in OPS.items() if not op.errors]
+NAMES = [name for name, op in OPS.items() if not (op.errors or op.factors)]
 LAYOUTS = ["NCDHW", "NDHWC"]
 FORMULA = reference.WINDOW
 # Size and sigma of other windows: of scikit-image and fastMRI, of an even size, the
