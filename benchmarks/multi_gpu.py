@@ -1,11 +1,11 @@
 """Sharded losses on the devices of one host: are they right, and how do they scale?
 
-    python -m benchmarks.multi_gpu --output benchmarks/results/two_gpus.json
+    python -m benchmarks.multi_gpu --output benchmarks/results/h200_two.json
 
 Takes 1, 2, 4 and so on of the devices that there are, in one run; two at least. CPU
 devices do to try it out (JAX_PLATFORMS=cpu and
 XLA_FLAGS=--xla_force_host_platform_device_count=8, with small sizes). Writes a JSON
-file, prints what misses its target, and with --plot draws the efficiency.
+file, which docs/pictures.py draws, and prints what misses its target.
 """
 
 import argparse
@@ -48,7 +48,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--image", type=size, default=(3, 16384, 16384), metavar="CxHxW")
     add("--steps", type=int, default=100, help="of the training (default: %(default)s)")
     add("--output", type=Path, required=True, help="the JSON file")
-    add("--plot", type=Path, help="a picture of the efficiency")
     return parser.parse_args()
 
 
@@ -99,32 +98,6 @@ def failures(data: dict[str, Any]) -> list[str]:
     return found
 
 
-def plot(data: dict[str, Any], path: Path) -> None:
-    """Efficiency against the number of devices."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for name, case in data["scaling"].items():
-        points = {1: 1.0, **{int(n): e for n, e in case["efficiency"].items()}}
-        label = f"{name}, {'x'.join(map(str, case['shape']))}"
-        axes.plot(points.keys(), points.values(), marker="o", label=label)
-    counts = [1, *map(int, case["efficiency"])]
-    axes.set(
-        xscale="log",
-        xticks=counts,
-        xticklabels=counts,
-        xlabel="devices",
-        ylabel="efficiency",
-        ylim=(0, 1.05),
-        title=f"{data['machine']['device']}, value and gradient",
-    )
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-
-
 def written(data: dict[str, Any]) -> str:
     lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in data.items())
     return f"{{\n{lines}\n}}\n"
@@ -152,8 +125,6 @@ def main() -> int:
     data["failures"] = failures(data)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(written(data))
-    if args.plot:
-        plot(data, args.plot)
     for name in ("training", "scaling", "failures"):
         print(name, json.dumps(data[name]))
     return int(bool(data["failures"]))

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 # Last, so that what is installed comes before what the checkout has beside it.
 sys.path.append(str(FOLDER.parent))
 
-from drawing import degradations, hero, speed, splats, weightings  # noqa: E402
+from drawing import degradations, devices, hero, speed, splats, weightings  # noqa: E402
 from drawing.canvas import STYLE, Picture, png  # noqa: E402
 
 # By their paths from this folder, in the order of the page.
@@ -37,6 +37,7 @@ PICTURES: dict[str, Callable[[], Picture]] = {
     "pictures/speed_volumes.png": functools.partial(
         speed.draw, "h100_volumes", "The same of volumes"
     ),
+    "pictures/devices.png": functools.partial(devices.draw, "h200_two"),
 }
 
 PAGE = "pictures.md"
