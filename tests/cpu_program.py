@@ -42,7 +42,7 @@ def every_op(x, y, cotangent, spec):
     return {
         name: op(x, y, cotangent, spec)
         for name, op in OPS.items()
-        if op.wrt in (None, BOTH) and not (spec.volumes and op.errors)
+        if op.wrt in (None, BOTH) and not (spec.volumes and (op.errors or op.factors))
     }
 
 
