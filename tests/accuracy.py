@@ -48,6 +48,7 @@ class Expected:
 
     def _of_weights(self, spec, weighting):
         """Terms and gradients of a loss under weights, or of spec None without."""
+        real = self.map.dtype.type
         of_map, of_errors, scales = 1, 1, (1, 1)
         similarity = self.similarity
         if weighting == "normalized":
@@ -57,10 +58,9 @@ class Expected:
                 reference.unplanes(self.cotangent, spec.channels_last)
             )
             weights = loss_weights(cotangent, spec, weighting)
-            scales = np.asarray(weights.scales, reference.REAL).ravel()
+            scales = np.asarray(weights.scales, real).ravel()
             of_map, of_errors = (
-                scales[2]
-                * reference.planes(np.asarray(w, reference.REAL), spec.channels_last)
+                scales[2] * reference.planes(np.asarray(w, real), spec.channels_last)
                 for w in weights[:2]
             )
             uncovered = [not p for p in spec.padding]
@@ -71,7 +71,7 @@ class Expected:
             *(scales[1] * counted * e for e in self.errors),
             scales[0] * of_map * (1 - similarity.map),
         ]
-        factor = -reference.REAL(WEIGHTS[0]) * scales[0] / self.map.size
+        factor = -real(WEIGHTS[0]) * scales[0] / self.map.size
         grads = similarity.gradients(of_map * np.ones_like(self.map))
         error_factor = scales[1] * of_errors / self.errors[0].size
         grads = [
@@ -89,7 +89,7 @@ class Expected:
         """The mean over all planes."""
         ssim, *errors = WEIGHTS
         weights = [*errors, ssim] if op.errors else [0, 0, ssim]
-        return (self.terms(op, spec) @ np.array(weights, reference.REAL)).mean()
+        return (self.terms(op, spec) @ np.array(weights, self.map.dtype)).mean()
 
     def maps(self, op):
         """What an op without gradients is to give besides a loss and its terms."""
@@ -143,7 +143,7 @@ def check(
     ]
 
     def planes(a):
-        return reference.planes(np.asarray(a).astype(reference.REAL), last)
+        return reference.planes(np.asarray(a).astype(expected.map.dtype), last)
 
     count, error_count = expected.map.size, expected.errors[0].size
     scaled = spec.with_scales(1 / count, 1 / error_count).with_weights(*WEIGHTS)
@@ -158,7 +158,7 @@ def check(
             exact = expected.terms(op, spec)
             found = np.asarray(results.pop(0))
             assert found.shape == exact.shape
-            error = found.astype(reference.REAL) * (exact.size // 3) - exact
+            error = found.astype(exact.dtype) * (exact.size // 3) - exact
             assert np.abs(error[..., :2]).max() < mean + quantum, name
             # Of one plane alone fewer of its pixels' errors cancel.
             assert np.abs(error[..., 2].mean()) < mean, name

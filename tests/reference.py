@@ -2,16 +2,24 @@
 
 Nothing here is shared with the package: the textbook form of Wang et al. 2004 with
 E[x^2] - mu^2, where the package works with the sum and difference of the images. The
-precision (NumPy's longdouble) leaves no doubt about the last digits of float64.
+precision (NumPy's longdouble) leaves no doubt about the last digits of float64; that of
+images of float32 and less is float64, which is many times faster.
 
 All functions take [..., H, W] arrays (`planes` makes them of channels-last ones) and
-return longdouble ones. `Similarity` takes volumes too, [..., D, H, W].
+return those of this precision. `Similarity` takes volumes too, [..., D, H, W].
 """
 
 import numpy as np
 
 RADIUS = 5
 REAL = np.longdouble
+
+
+def precision(*images):
+    """The dtype in which the results for these images are computed."""
+    return np.float64 if all(a.dtype.itemsize <= 4 for a in images) else REAL
+
+
 # Size and sigma of a window; sigma None is uniform.
 WINDOW = (2 * RADIUS + 1, 1.5)
 # The exponents of Wang et al. 2003, from the finest scale on.
@@ -28,7 +36,7 @@ def window(size=WINDOW[0], sigma=WINDOW[1]):
 
 def relative(found, exact, half_ulp=0.0):
     """The relative error (L2) before the rounding of the result."""
-    error = np.abs(np.asarray(found).astype(REAL) - exact)
+    error = np.abs(np.asarray(found).astype(exact.dtype) - exact)
     error = np.maximum(error - half_ulp * np.abs(exact), 0)
     return float(np.linalg.norm(error) / np.linalg.norm(exact))
 
@@ -54,23 +62,24 @@ def _pad(a, margins):
 
 def _windowed_mean(a, of, axes=2):
     """Mean under a window wherever it lies inside the array, along the last axes."""
-    taps = window(*of)
+    taps = window(*of).astype(a.dtype)
     last = len(taps) - 1
     for axis in range(-axes, 0):
         size = a.shape[axis] - last
-        lines = np.moveaxis(a, axis, 0)
-        total = np.zeros((size, *lines.shape[1:]), REAL)
+        others = [slice(None)] * (-1 - axis)
+        seen = [a[(..., slice(k, k + size), *others)] for k in range(len(taps))]
+        total = np.zeros_like(seen[0])
         for k in range(len(taps) // 2):  # the other half has the same weights
-            total += taps[k] * (lines[k : k + size] + lines[last - k : last - k + size])
+            total += taps[k] * (seen[k] + seen[last - k])
         if len(taps) % 2:
-            total += taps[last // 2] * lines[last // 2 : last // 2 + size]
-        a = np.moveaxis(total, 0, axis)
+            total += taps[last // 2] * seen[last // 2]
+        a = total
     return a
 
 
-def mean_scales(seen, padding=(True, True), of=WINDOW):
+def mean_scales(seen, padding=(True, True), of=WINDOW, dtype=REAL):
     """1 / the share of every window that sees, and 1 where nothing does."""
-    seen = _pad(np.asarray(seen, REAL), _reach(padding, of))
+    seen = _pad(np.asarray(seen, dtype), _reach(padding, of))
     share = _windowed_mean(seen, of, len(padding))
     return 1 / np.where(share == 0, 1, share)
 
@@ -96,11 +105,12 @@ class Similarity:
         of=WINDOW,
         sample=False,
     ):
-        self.images = x, y = np.asarray(x, REAL), np.asarray(y, REAL)
+        real = precision(x, y)
+        self.images = x, y = np.asarray(x, real), np.asarray(y, real)
         self.padding, self.of = padding, of
         self.seen, self.scales = 1, 1
         if seen is not None:
-            self.seen, self.scales = seen, mean_scales(seen, padding, of)
+            self.seen, self.scales = seen, mean_scales(seen, padding, of, real)
         x, y = (_pad(self.seen * a, _reach(padding, of)) for a in (x, y))
 
         axes = len(padding)
@@ -108,13 +118,13 @@ class Similarity:
         def mean(a):
             return self.scales * _windowed_mean(a, of, axes)
 
-        count = REAL(of[0] ** axes)
+        count = real(of[0] ** axes)
         self.correction = correction = count / (count - 1) if sample else 1
         mu1, mu2 = self.means = mean(x), mean(y)
         s11 = correction * (mean(x * x) - mu1**2)
         s22 = correction * (mean(y * y) - mu2**2)
         s12 = correction * (mean(x * y) - mu1 * mu2)
-        c1, c2 = (REAL(k) * REAL(data_range) for k in (k1, k2))
+        c1, c2 = (real(k) * real(data_range) for k in (k1, k2))
         c1, c2 = c1 * c1, c2 * c2
         self.a1, self.a2 = 2 * mu1 * mu2 + c1, 2 * s12 + c2
         self.b1, self.b2 = mu1**2 + mu2**2 + c1, s11 + s22 + c2
@@ -122,7 +132,7 @@ class Similarity:
 
     def gradients(self, cotangent):
         """Of sum(cotangent * SSIM), in x and in y. SSIM is symmetric: so are they."""
-        cotangent = np.asarray(cotangent, REAL)
+        cotangent = np.asarray(cotangent, self.map.dtype)
         a1, a2, b1, b2 = self.a1, self.a2, self.b1, self.b2
         # In either variance, and in the covariance.
         in_variance, in_s12 = (
@@ -167,21 +177,23 @@ def _where_counted(a, crop, of=WINDOW):
 
 def errors(x, y, crop=(False, False), data_range=1.0, of=WINDOW):
     """|d| and d^2 of all pixels that count, d = (x - y) / data_range."""
-    x, y = (_where_counted(np.asarray(a, REAL), crop, of) for a in (x, y))
-    d = (x - y) / REAL(data_range)
+    real = precision(x, y)
+    x, y = (_where_counted(np.asarray(a, real), crop, of) for a in (x, y))
+    d = (x - y) / real(data_range)
     return np.abs(d), d * d
 
 
 def error_gradient(x, y, l1, l2, crop=(False, False), data_range=1.0, of=WINDOW):
     """Gradient of l1 sum |d| + l2 sum d^2 in x, where |d| has the derivative 0 at 0.
     Swap for that in y."""
-    x, y = np.asarray(x, REAL), np.asarray(y, REAL)
+    real = precision(x, y)
+    x, y = np.asarray(x, real), np.asarray(y, real)
     counted = np.zeros(x.shape, bool)
     _where_counted(counted, crop, of)[...] = True
     difference = np.where(counted, x - y, 0)
-    of_l1 = np.sign(difference) / REAL(data_range)
-    of_l2 = 2 * difference / REAL(data_range) ** 2
-    return REAL(l1) * of_l1 + REAL(l2) * of_l2
+    of_l1 = np.sign(difference) / real(data_range)
+    of_l2 = 2 * difference / real(data_range) ** 2
+    return real(l1) * of_l1 + real(l2) * of_l2
 
 
 def _halved(a, odd_sides):
