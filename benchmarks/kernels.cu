@@ -3,13 +3,14 @@
 // program. `python -m benchmarks` is what compares libraries.
 //
 //     make kernels    # builds .venv/kernels, for the GPU of this machine
-//     .venv/kernels [--once] [--repeat N] [--window N] [WORD ...]
+//     .venv/kernels [--once] [--repeat N] [--window N] [--no-room] [WORD ...]
 //
 // Runs the cases whose names have every WORD among theirs, and prints a JSON object for
 // each: milliseconds a launch, median and quartiles, after a rest and on images that
 // rotate through more memory than the cache holds. --once launches each case once and
 // times nothing. --window gives the kernels a uniform window of so many pixels, 11 at
-// most, in place of the one that they have compiled in. JAX_FUSED_SSIM_CUDA_KERNEL
+// most, in place of the one that they have compiled in. --no-room leaves gradients of
+// volumes without memory for derivatives. JAX_FUSED_SSIM_CUDA_KERNEL
 // chooses the kernel, as everywhere.
 
 #include <cuda_bf16.h>
@@ -27,6 +28,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/derivatives.h"
 #include "common/loss.h"
 #include "cuda/ssim.h"
 
@@ -178,6 +180,7 @@ struct Memory {
 
 struct Options {
   bool once = false;
+  bool no_room = false;
   int repeat = 15;
   std::vector<double> taps;  // of a given window
 
@@ -296,7 +299,11 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const Memory weights(has_weights ? plane_pixels * call_bytes : 0, 1);
   const Memory more(has_two || leaves_out ? plane_pixels * call_bytes : 0, 1);
   const Memory scales(has_weights ? kWeightScales * call_bytes : 0, 1);
-  const Memory scratch(call.planes() * kScratchWords * 4, 1);
+  if (size.depth && kind.gradients && !options.no_room) {
+    call.scratch_words +=
+        derivative_words(size.depth, size.height, size.width, call_bytes);
+  }
+  const Memory scratch(call.planes() * call.scratch_words * 4, 1);
   for (int set = 0; set < sets; ++set) {
     fill(type, img1.of(set), pixels, 0);
     if (kind.bytes) {
@@ -366,6 +373,8 @@ int main(int count, char** arguments) {
   for (int i = 1; i < count; ++i) {
     if (!std::strcmp(arguments[i], "--once")) {
       options.once = true;
+    } else if (!std::strcmp(arguments[i], "--no-room")) {
+      options.no_room = true;
     } else if (!std::strcmp(arguments[i], "--repeat") && i + 1 < count) {
       options.repeat = std::max(1, std::atoi(arguments[++i]));
     } else if (!std::strcmp(arguments[i], "--window") && i + 1 < count) {

@@ -98,8 +98,10 @@ struct Call {
   // one gradient and no errors, of images that do not broadcast and whose channels come
   // first, with an even height and a width that is a multiple of 4.
   void* half[2] = {};
-  // kScratchWords 32-bit words a plane, of any content.
+  // So many 32-bit words a plane, of any content: kScratchWords, or as many more as
+  // derivatives need (common/derivatives.h).
   void* scratch = nullptr;
+  int64_t scratch_words = kScratchWords;
 
   // Pixels of a window before the one that it is centred on, and behind it.
   int window_before() const { return (window_size - 1) / 2; }
@@ -198,6 +200,8 @@ struct Call {
   PlaneSum* accumulators() const { return loss ? plane_sums() : nullptr; }
   ErrorSums* error_accumulators() const { return terms ? error_sums() : nullptr; }
   void* centres() const { return error_sums() + planes(); }
+  // What they take.
+  int64_t scratch_bytes() const { return planes() * kScratchWords * 4; }
 
  private:
   PlaneSum* plane_sums() const { return static_cast<PlaneSum*>(scratch); }

@@ -7,9 +7,11 @@
 // registers; and then along the depth, where a thread keeps, of each pixel that it has
 // of one moment, the ten sums that are not complete yet. What is complete is a slice of
 // the map: threads of a warp exchange it, so that each has all moments of fewer pixels,
-// which are added up, written, or become derivatives. For a gradient these go back the
-// same way, along rows and columns; but where they meet the depth they wait in a ring
-// in shared memory, as the registers are full.
+// which are added up, written, or become derivatives. For a gradient these are written
+// too, for cuda/volume_gradient.cuh. Without memory for that they go back the same way
+// here, along rows and columns; but where they meet the depth they wait in a ring in
+// shared memory, as the registers are full. Then a block computes every derivative that
+// its gradient sees, which is twice as many.
 //
 // Whatever lies before or behind the volume is its zero padding: slices of nothing but
 // what zeros are without the centres.
@@ -32,45 +34,11 @@
 #include "cuda/overlap.cuh"
 #include "cuda/pieces.cuh"
 #include "cuda/span.cuh"
+#include "cuda/volume_filter.cuh"
 #include "cuda/volume_shape.h"
 #include "cuda/volume_sum.cuh"
 
 namespace jax_fused_ssim::cuda {
-
-// Adds a slice to the sums along the depth that are not complete, the next of which it
-// completes. The order is that in which slices come.
-template <typename T>
-__device__ __forceinline__ T add_slice(const CompiledWindow<T>&, T v,
-                                       T (&sums)[2 * kRadius]) {
-  const T complete = fma(normal_tap<T>(2 * kRadius), v, sums[0]);
-#pragma unroll
-  for (int k = 0; k < 2 * kRadius - 1; ++k) {
-    sums[k] = fma(normal_tap<T>(2 * kRadius - 1 - k), v, sums[k + 1]);
-  }
-  sums[2 * kRadius - 1] = normal_tap<T>(0) * v;
-  return complete;
-}
-template <typename T>
-__device__ __forceinline__ T add_slice(const GivenWindow<T>& window, T v,
-                                       T (&sums)[2 * kRadius]) {
-  const auto with = [&](int tap, T sum) {
-    return window.has(tap) ? fma(window.taps[tap], v, sum) : sum;
-  };
-  const T complete = with(2 * kRadius, sums[0]);
-#pragma unroll
-  for (int k = 0; k < 2 * kRadius - 1; ++k) {
-    sums[k] = with(2 * kRadius - 1 - k, sums[k + 1]);
-  }
-  sums[2 * kRadius - 1] = with(0, T(0));
-  return complete;
-}
-
-__device__ __forceinline__ void store_four(float* to, const float (&v)[4]) {
-  *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
-}
-__device__ __forceinline__ void store_four(double* to, const double (&v)[4]) {
-  store_row(to, v);
-}
 
 // Where a window of the depth has a tap.
 template <typename T>
@@ -90,11 +58,11 @@ __device__ __forceinline__ T tap(const GivenWindow<T>& window, int k) {
   return window.taps[k];
 }
 
-template <typename T, bool kGradient, typename Taps, typename Shape>
+template <typename T, VolumeWork kWork, typename Taps, typename Shape>
 class Volume {
  public:
   using Job = VolumeJob<T, Taps>;
-  using Layout = VolumeLayout<T, kGradient, Shape>;
+  using Layout = VolumeLayout<T, kWork, Shape>;
   using Maps = DerivativeMaps<1>;
 
   __device__ __forceinline__ Volume(const Job& job, unsigned char* shared)
@@ -116,7 +84,9 @@ class Volume {
     Pieces<Job> pieces(job_, blockIdx.x);
     Piece piece;
     while (pieces.next(job_, piece)) {
-      place(piece, pieces.first_channel());
+      const int64_t column = job_.column(piece.strip);
+      if (column >= job_.columns) break;
+      place(piece, column, pieces.first_channel());
       __syncthreads();
       march();
       flush();
@@ -125,20 +95,19 @@ class Volume {
   }
 
  private:
+  static constexpr bool kGradient = kWork == VolumeWork::kGradient;
+  static constexpr bool kDerivatives = kWork == VolumeWork::kDerivatives;
   static constexpr int kBuffers = Layout::kBuffers;
   static constexpr int kRows = Shape::kRows;
   static constexpr int kTall = Shape::kTall;
   static constexpr int kThreads = Shape::kThreads;
   static constexpr int kGroup = Layout::kGroup;
   static constexpr int kDeep = Layout::kDeep;
-  // A row of the images is read in pairs, which begin at an even pixel: so there may be
-  // a pixel before the row, and one behind it. Not for a gradient, whose columns begin
-  // at an even pixel.
-  static constexpr bool kSkips = !kGradient;
-  static_assert(kSkips || (Layout::kOutWidth % 2 == 0 && Layout::kImageHalo % 2 == 0 &&
-                           Layout::kImageWidth % 2 == 0),
+  // A row of the images is read in pairs, which begin at an even pixel.
+  static_assert(Layout::kOutWidth % 2 == 0 && Layout::kImageLead % 2 == 0 &&
+                    Layout::kImageWidth % 2 == 0,
                 "");
-  static constexpr int kPairs = Layout::kImageWidth / 2 + (kSkips ? 1 : 0);
+  static constexpr int kPairs = Layout::kImageWidth / 2;
   static constexpr int kLoads =
       (kPairs * Layout::kImageHeight + kThreads - 1) / kThreads;
 
@@ -156,13 +125,14 @@ class Volume {
     Centre<T> centre;
     const T* img1;  // from where the column begins in slice 0
     const T* img2;
-    T* grad;         // so that it has the same offsets as the images
+    T* results;      // the column's derivatives in slice 0 of the map; or the gradient,
+                     // so that it has the same offsets as the images
     int64_t map_at;  // the column's, in the map or its weights
     int64_t plane;
-    int skipped;  // pixels before the first that the column has of the images
   };
   // What a thread has of its own: where what it reads, and its pixel of the gradient,
-  // are in a slice of the images, from the beginning of the column's; and bits.
+  // are in a slice of the images, from the beginning of the column's, or where its
+  // derivatives are among those of the column; and bits.
   struct alignas(16) Own {
     int load_at[kLoads], out_at;
     unsigned int flags;
@@ -174,14 +144,16 @@ class Volume {
     __device__ __forceinline__ bool hold(int z) const { return begin <= z && z < end; }
   };
 
-  __device__ __forceinline__ void place(const Piece& piece, int64_t channel) {
-    uint64_t rest = static_cast<uint64_t>(piece.strip);
+  __device__ __forceinline__ void place(const Piece& piece, int64_t column,
+                                        int64_t channel) {
+    uint64_t rest = static_cast<uint64_t>(column);
     const int64_t column_x = take_index(rest, job_.columns_x);
     const int64_t column_y = take_index(rest, job_.columns_y);
     const auto image = static_cast<int64_t>(rest);
     // Where the results begin in the image.
-    const int64_t y = column_y * Layout::kOutHeight + (kGradient ? 0 : job_.map_y);
-    const int64_t x = column_x * Layout::kOutWidth + (kGradient ? 0 : job_.map_x);
+    constexpr bool kOfMap = kWork == VolumeWork::kMap;
+    const int64_t y = column_y * Layout::kOutHeight + (kOfMap ? job_.map_y : 0);
+    const int64_t x = column_x * Layout::kOutWidth;
     const int first = kGradient ? 0 : job_.map_z;
     out_ = {piece.begin + first, piece.end + first};
     const Slices map = {job_.map_z, job_.map_z + job_.map_depth};
@@ -190,31 +162,36 @@ class Volume {
     slices_ = {map_.begin - kRadius, map_.end + kRadius};
 
     const ImageOffsets offset = image_offsets(job_.leading, image);
-    const int64_t top = y - Layout::kImageHalo, left = x - Layout::kImageHalo;
-    const int skipped = kSkips ? static_cast<int>(left & 1) : 0;
-    const Pair<T> centres =
-        find_centres(offset.of[kImg1] + channel, offset.of[kImg2] + channel);
+    const int64_t top = y - Layout::kImageHalo, left = x - Layout::kImageLead;
+    const Pair<T> centres = volume_centres<Taps>(job_, offset.of[kImg1] + channel,
+                                                 offset.of[kImg2] + channel);
     if (thread_ == 0) {
-      const int64_t corner =
-          (top * job_.width + left - skipped) * job_.channels + channel;
+      const int64_t corner = (top * job_.width + left) * job_.channels + channel;
       const int64_t map_corner = (y - Layout::kMapHalo - job_.map_y) * job_.map_stride +
                                  (x - Layout::kMapHalo - job_.map_x) * job_.channels +
                                  channel;
       const int64_t map_image =
-          kGradient ? offset.of[kWeight] : image * job_.map_depth * job_.map_slice;
-      *common_ = {offsets_of<T, Taps>(centres),
-                  centre_of<T>(centres),
-                  job_.img1 + offset.of[kImg1] + corner,
-                  job_.img2 + offset.of[kImg2] + corner,
-                  job_.grad1 + image * job_.depth * job_.slice + corner,
-                  map_image + map_corner,
-                  image * job_.channels + channel,
-                  skipped};
+          kOfMap ? image * job_.map_depth * job_.map_slice : offset.of[kWeight];
+      const int64_t plane = image * job_.channels + channel;
+      *common_ = {
+          offsets_of<T, Taps>(centres),
+          centre_of<T>(centres),
+          job_.img1 + offset.of[kImg1] + corner,
+          job_.img2 + offset.of[kImg2] + corner,
+          kDerivatives
+              ? job_.derivatives + plane * job_.map_depth * job_.derivative_slice +
+                    (column_y * job_.columns_x + column_x) * Layout::kDerivativeWords
+              : job_.grad1 + image * job_.depth * job_.slice + corner,
+          map_image + map_corner,
+          plane};
     }
     Own own = {};
-    place_loads(top, left, skipped, own);
+    place_loads(top, left, own);
     place_map(y - Layout::kMapHalo, x - Layout::kMapHalo, own);
-    if constexpr (kGradient) place_gradients(y, x, skipped, own);
+    if constexpr (kGradient) place_gradients(y, x, own);
+    if constexpr (kDerivatives) {
+      own.out_at = map_row(thread_) * Shape::kWidth + map_column(thread_);
+    }
     *own_ = own;
 #pragma unroll
     for (int r = 0; r < kTall; ++r) {
@@ -223,19 +200,9 @@ class Volume {
     }
   }
 
-  // Of planes that begin so many elements into the images.
-  __device__ __forceinline__ Pair<T> find_centres(int64_t plane1,
-                                                  int64_t plane2) const {
-    const int k = thread_ % kCentreSamples;
-    const int quarter = centre_slice(k / kCentreSide, k % kCentreSide);
-    const int64_t at = job_.slice * centre_sample(quarter, job_.depth);
-    const T sample = load_sample<false>(job_, plane1 + at, plane2 + at);
-    return centres_of_samples<Taps>(sample, job_.constants, false);
-  }
-
   // Of the pairs that the thread reads, from row `top` and column `left` of the image
   // on.
-  __device__ __forceinline__ void place_loads(int64_t top, int64_t left, int skipped,
+  __device__ __forceinline__ void place_loads(int64_t top, int64_t left,
                                               Own& own) const {
     const Span rows = clip(0, job_.height, top, Layout::kImageHeight);
     const Span columns = clip(0, job_.width, left, Layout::kImageWidth);
@@ -245,7 +212,7 @@ class Volume {
       own.load_at[i] = static_cast<int>((row * job_.width + column) * job_.channels);
 #pragma unroll
       for (int k = 0; k < 2; ++k) {
-        const bool in = rows.holds(row) && columns.holds(column + k - skipped);
+        const bool in = rows.holds(row) && columns.holds(column + k);
         own.flags |= unsigned{in} << (kLoadBit + 2 * i + k);
       }
     }
@@ -277,15 +244,14 @@ class Volume {
   }
 
   // Of the thread's pixel of the gradient, which begins at row y and column x.
-  __device__ __forceinline__ void place_gradients(int64_t y, int64_t x, int skipped,
-                                                  Own& own) {
+  __device__ __forceinline__ void place_gradients(int64_t y, int64_t x, Own& own) {
     const int row = thread_ / Layout::kOutWidth, column = thread_ % Layout::kOutWidth;
     const bool there =
         row < Layout::kOutHeight && y + row < job_.height && x + column < job_.width;
     own.flags |= unsigned{there} << kOutBit;
-    own.out_at = static_cast<int>(((row + Layout::kImageHalo) * job_.width + column +
-                                   Layout::kImageHalo + skipped) *
-                                  job_.channels);
+    own.out_at = static_cast<int>(
+        ((row + Layout::kImageHalo) * job_.width + column + Layout::kImageLead) *
+        job_.channels);
     // The windows of the results begin in even slots.
     const int first = out_.begin - kRadius - map_.begin;
     slot_ = first & 1;
@@ -352,7 +318,7 @@ class Volume {
 #pragma unroll
       for (int i = 0; i < kLoads; ++i) {
         Pair<T> pair = {0, 0};
-        if (in(i, 0) || (kSkips && in(i, 1))) {
+        if (in(i, 0)) {
           pair = __ldg(reinterpret_cast<const Pair<T>*>(slice + own.load_at[i]));
         }
         to[i][0] = pair.x;
@@ -381,20 +347,8 @@ class Volume {
       SumDifference<T> v[2];
 #pragma unroll
       for (int k = 0; k < 2; ++k) v[k] = sum_difference(x[i][k], y[i][k], offsets);
-      if constexpr (kSkips) {
-        const int column = pair % kPairs * 2 - common_->skipped;
-        const int at = pair / kPairs * Layout::kImageWidth + column;
-#pragma unroll
-        for (int k = 0; k < 2; ++k) {
-          if (static_cast<unsigned int>(column + k) < Layout::kImageWidth) {
-            s[at + k] = v[k].s;
-            d[at + k] = v[k].d;
-          }
-        }
-      } else {
-        store_row(s + 2 * pair, {v[0].s, v[1].s});
-        store_row(d + 2 * pair, {v[0].d, v[1].d});
-      }
+      store_row(s + 2 * pair, {v[0].s, v[1].s});
+      store_row(d + 2 * pair, {v[0].d, v[1].d});
     }
   }
 
@@ -412,7 +366,7 @@ class Volume {
 #pragma unroll 1
     for (int i = thread; i < kItems; i += kThreads) {
       T in[kGroup + 2 * kRadius], out[kGroup];
-      load_row(from, in);
+      load_image_row(from, in);
       convolve(job_.window, window_of_moment(0), in, out);
       T* const row = i < kItems / 2 ? to : to + Layout::kMomentGap;
       store_four(row, out);
@@ -427,13 +381,24 @@ class Volume {
     static_assert(window_of_moment(2) == window_of_moment(3), "");
   }
 
+  // What a group's windows see.
+  static __device__ __forceinline__ void load_image_row(const T* from,
+                                                        T (&in)[kGroup + 2 * kRadius]) {
+    constexpr int kBefore = Layout::kImageBefore;
+    T all[kGroup + 2 * kRadius + 2 * kBefore];
+    load_row(from, all);
+#pragma unroll
+    for (int k = 0; k < kGroup + 2 * kRadius; ++k) in[k] = all[k + kBefore];
+  }
+
   // A slice of row-filtered moments -> the slice of the map that it completes.
   __device__ __forceinline__ void make_map(int z) {
     if (!slices_.hold(z)) return;
     const int map_slice = z - kRadius;
     const bool complete = map_.hold(map_slice);
     const unsigned int flags = own_->flags;
-    const bool weighted = kGradient && job_.weight != nullptr && complete;
+    const bool weighted =
+        kWork != VolumeWork::kMap && job_.weight != nullptr && complete;
     T weight[kRows];
     if (weighted) {
 #pragma unroll
@@ -472,23 +437,36 @@ class Volume {
     if (map_slice % VolumeSum<T>::kSlices == 0) flush();
     const Centre<T> centre = common_->centre;
     const unsigned int thread = thread_anew();
-    T* const maps = maps_ + buffer(map_slice) * Layout::kMapWords +
-                    map_row(thread) * Layout::kMapPitch + map_column(thread);
+    T* const maps = kDerivatives
+                        ? of_global_memory(common_->results) +
+                              (map_slice - job_.map_z) * job_.derivative_slice +
+                              own_->out_at
+                        : maps_ + buffer(map_slice) * Layout::kMapWords +
+                              map_row(thread) * Layout::kMapPitch + map_column(thread);
+    constexpr int kMapPlane =
+        kDerivatives ? Shape::kWidth * Shape::kHeight : Layout::kMapPlane;
+    constexpr int kMapPitch = kDerivatives ? Shape::kWidth : Layout::kMapPitch;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       const Moments<T> m = {moments[0][r], moments[1][r], moments[2][r], moments[3][r]};
       const Terms<T> terms(m, centre, job_.constants);
       sum_.add(terms, has(flags, kOwnedBit + r));
-      if constexpr (kGradient) {
+      if constexpr (kWork != VolumeWork::kMap) {
         T derivatives[Layout::kMaps];
         Maps::at_pixel(m, terms, T(1), derivatives);
+        // The rows of all maps have the unit window.
+        static_assert(Layout::kMaps == 3 && Maps::window(0) == Window::kNormal &&
+                          Maps::window(1) == Window::kUnit &&
+                          Maps::window(2) == Window::kUnit,
+                      "");
+        derivatives[0] *= Taps::kScale;
         if (weighted) {
 #pragma unroll
           for (T& derivative : derivatives) derivative *= weight[r];
         }
 #pragma unroll
         for (int k = 0; k < Layout::kMaps; ++k) {
-          maps[k * Layout::kMapPlane + r * Layout::kMapPitch] =
+          maps[k * kMapPlane + r * kMapPitch] =
               has(flags, kThereBit + r) ? derivatives[k] : T(0);
         }
       } else if (job_.map && has(flags, kOwnedBit + r)) {
@@ -538,12 +516,7 @@ class Volume {
       const int column = item / Shape::kHeight * kGroup;
       T in[kGroup + 2 * kRadius], out[kGroup];
       load_row(from + map * Layout::kMapPlane + row * Layout::kMapPitch + column, in);
-      static_assert(Layout::kMaps == 3 && Maps::window(1) == Maps::window(2), "");
-      if (map == 0) {
-        convolve(job_.mirrored, Maps::window(0), in, out);
-      } else {
-        convolve(job_.mirrored, Maps::window(1), in, out);
-      }
+      convolve(job_.mirrored, Window::kUnit, in, out);
       store_four(to + map * Layout::kRowPlane + row * Layout::kRowPitch + column, out);
     }
   }
@@ -606,7 +579,7 @@ class Volume {
       Maps::template gradients<false, false>(means[i], v.s, v.d, T(0), T(0),
                                              job_.gradient_factors, gradient);
       if (z + i < out_.end) {
-        store(common_->grad + (z + i) * job_.slice + own.out_at, gradient[0]);
+        store(common_->results + (z + i) * job_.slice + own.out_at, gradient[0]);
       }
     }
   }
@@ -716,21 +689,21 @@ class Volume {
 };
 
 // Whether any block here can have so much shared memory: what cannot run is not built.
-template <bool kGradient, typename Shape>
+template <VolumeWork kWork, typename Shape>
 __device__ constexpr bool fits_this_architecture() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-  return !kGradient || !Shape::kOverlaps;
+  return kWork != VolumeWork::kGradient || !Shape::kOverlaps;
 #else
   return true;
 #endif
 }
 
-template <typename T, bool kGradient, typename Taps, typename Shape>
+template <typename T, VolumeWork kWork, typename Taps, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     volume_kernel(const __grid_constant__ VolumeJob<T, Taps> job) {
   extern __shared__ __align__(16) unsigned char shared[];
-  if constexpr (fits_this_architecture<kGradient, Shape>()) {
-    Volume<T, kGradient, Taps, Shape>(job, shared).run();
+  if constexpr (fits_this_architecture<kWork, Shape>()) {
+    Volume<T, kWork, Taps, Shape>(job, shared).run();
   } else {
     __trap();
   }

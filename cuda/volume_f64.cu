@@ -1,4 +1,5 @@
 #include "cuda/volume.cuh"
+#include "cuda/volume_gradient.cuh"
 #include "cuda/volume_launch.h"
 
 namespace jax_fused_ssim::cuda {

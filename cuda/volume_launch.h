@@ -3,6 +3,7 @@
 #ifndef JAX_FUSED_SSIM_CUDA_VOLUME_LAUNCH_H_
 #define JAX_FUSED_SSIM_CUDA_VOLUME_LAUNCH_H_
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -13,21 +14,59 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename T, bool kGradient, typename Taps, typename Shape>
+// How the columns of a call are cut into what the blocks of a launch take.
+template <typename Job>
+Grid cut_columns(const Device& device, const Call& call, int64_t height, int64_t width,
+                 int own_height, int own_width, int halo_slices, int blocks, Job& job) {
+  const auto columns = [](int64_t side, int64_t own) { return (side + own - 1) / own; };
+  job.columns_y = columns(height, own_height);
+  job.columns_x = columns(width, own_width);
+  job.derivative_slice = job.columns_y * job.columns_x * DerivativeMaps<1>::kCount *
+                         own_height * own_width;
+  job.columns = call.images * job.columns_y * job.columns_x;
+  const int64_t at_a_time = int64_t{device.multiprocessors} * blocks;
+  job.cut = cut_of(job.columns, job.rows, job.parts, halo_slices, at_a_time);
+  job.at_a_time = std::max<int64_t>(1, at_a_time / job.parts);
+  job.waves = (job.columns + job.at_a_time - 1) / job.at_a_time;
+  // Unless that takes longer: a range that goes on begins and ends within a column.
+  const int64_t of_column = job.rows + halo_slices;
+  if (job.waves * of_column > job.columns * of_column / job.at_a_time + halo_slices) {
+    job.waves = 1;
+  }
+  if (job.waves > 1) job.cut = Cut(job.at_a_time, 1, job.waves * job.rows, 0);
+  return {job.cut.ranges * job.parts, 0};
+}
+
+template <typename T, VolumeWork kWork, typename Taps, typename Shape>
 cudaError_t launch_volume_kernel(cudaStream_t stream, const Device& device,
                                  const Call& call) {
-  using Layout = VolumeLayout<T, kGradient, Shape>;
+  using Layout = VolumeLayout<T, kWork, Shape>;
+  constexpr bool kOfMap = kWork == VolumeWork::kMap;
   VolumeJob<T, Taps> job(call);
-  const auto columns = [](int64_t side, int64_t own) { return (side + own - 1) / own; };
-  job.columns_y = columns(kGradient ? job.height : job.map_height, Layout::kOutHeight);
-  job.columns_x = columns(kGradient ? job.width : job.map_width, Layout::kOutWidth);
-  job.rows = kGradient ? job.depth : job.map_depth;
-  job.cut =
-      cut_of(call.images * job.columns_y * job.columns_x, job.rows, job.parts,
-             2 * Layout::kImageHalo, int64_t{device.multiprocessors} * Shape::kBlocks);
-  const Grid grid = {job.cut.ranges * job.parts, Shape::kThreads, Layout::kBytes};
+  job.rows = kWork == VolumeWork::kGradient ? job.depth : job.map_depth;
+  Grid grid =
+      cut_columns(device, call, kOfMap ? job.map_height : job.height,
+                  kOfMap ? job.map_x + job.map_width : job.width, Layout::kOutHeight,
+                  Layout::kOutWidth, 2 * Layout::kImageHalo, Shape::kBlocks, job);
+  grid.threads = Shape::kThreads;
+  grid.shared_bytes = Layout::kBytes;
   return launch(stream, device, job.accumulators != nullptr,
-                volume_kernel<T, kGradient, Taps, Shape>, grid, job);
+                volume_kernel<T, kWork, Taps, Shape>, grid, job);
+}
+
+// The gradient from derivatives that are in memory.
+template <typename T, typename Taps, typename Shape>
+cudaError_t launch_volume_gradient(cudaStream_t stream, const Device& device,
+                                   const Call& call) {
+  using Layout = VolumeGradientLayout<T, Shape>;
+  VolumeJob<T, Taps> job(call);
+  job.rows = job.depth;
+  Grid grid = cut_columns(device, call, job.height, job.width, Shape::kHeight,
+                          Shape::kWidth, 2 * kRadius, Shape::kBlocks, job);
+  grid.threads = Shape::kThreads;
+  grid.shared_bytes = Layout::kBytes;
+  return launch(stream, device, true, volume_gradient_kernel<T, Taps, Shape>, grid,
+                job);
 }
 
 // The taps of the window that is compiled in.
@@ -41,24 +80,74 @@ const double* compiled_taps() {
   return taps.data();
 }
 
-template <typename T, bool kGradient>
+// Calls `launch(taps, call)` with the kernel's kind of window. kForCompiledWindow:
+// there is a kernel that has it compiled in.
+template <typename T, bool kForCompiledWindow, typename Launch>
+cudaError_t with_taps(const Call& call, const Launch& launch) {
+  if constexpr (kForCompiledWindow) {
+    if (!call.taps) return launch(CompiledWindow<T>(), call);
+  }
+  Call given = call;
+  if (!given.taps) given.taps = compiled_taps<T>();
+  return launch(GivenWindow<T>(), given);
+}
+
+// With derivatives in memory: two launches.
+template <typename T>
+cudaError_t launch_volume_twice(cudaStream_t stream, const Device& device,
+                                const Call& call) {
+  const auto with = [&](auto shape, auto gradient_shape) {
+    using Shape = decltype(shape);
+    using GradientShape = decltype(gradient_shape);
+    // What one writes the other reads.
+    static_assert(Shape::kWidth == GradientShape::kWidth &&
+                      Shape::kHeight == GradientShape::kHeight &&
+                      kDerivativeSide % Shape::kWidth == 0 &&
+                      kDerivativeSide % Shape::kHeight == 0,
+                  "");
+    return with_taps<T, Shape::kIsForCompiledWindow>(
+        call, [&](auto taps, const Call& call) {
+          using Taps = decltype(taps);
+          const cudaError_t error =
+              launch_volume_kernel<T, VolumeWork::kDerivatives, Taps, Shape>(
+                  stream, device, call);
+          if (error != cudaSuccess) return error;
+          return launch_volume_gradient<T, Taps, GradientShape>(stream, device, call);
+        });
+  };
+  if constexpr (sizeof(T) == sizeof(float)) {
+    using Layout = VolumeLayout<T, VolumeWork::kDerivatives, OverlappingVolume>;
+    const auto fits = [&](auto shape) {
+      return Layout::kBytes <= device.shared_bytes &&
+             VolumeGradientLayout<T, decltype(shape)>::kBytes <= device.shared_bytes;
+    };
+    if (fits(LargeVolumeGradient())) {
+      return with(OverlappingVolume(), LargeVolumeGradient());
+    }
+    if (fits(MiddleVolumeGradient())) {
+      return with(OverlappingVolume(), MiddleVolumeGradient());
+    }
+  }
+  return with(SmallVolume(), SmallVolumeGradient());
+}
+
+template <typename T, VolumeWork kWork>
 cudaError_t launch_volume_of(cudaStream_t stream, const Device& device,
                              const Call& call) {
+  constexpr bool kGradient = kWork == VolumeWork::kGradient;
+  if (kGradient && derivatives_of<T>(call)) {
+    return launch_volume_twice<T>(stream, device, call);
+  }
   const auto with = [&](auto shape) {
     using Shape = decltype(shape);
-    if constexpr (Shape::kIsForCompiledWindow) {
-      if (!call.taps) {
-        using Taps = CompiledWindow<T>;
-        return launch_volume_kernel<T, kGradient, Taps, Shape>(stream, device, call);
-      }
-    }
-    Call given = call;
-    if (!given.taps) given.taps = compiled_taps<T>();
-    using Taps = GivenWindow<T>;
-    return launch_volume_kernel<T, kGradient, Taps, Shape>(stream, device, given);
+    return with_taps<T, Shape::kIsForCompiledWindow>(
+        call, [&](auto taps, const Call& call) {
+          return launch_volume_kernel<T, kWork, decltype(taps), Shape>(stream, device,
+                                                                       call);
+        });
   };
   const auto fits = [&](auto shape) {
-    return VolumeLayout<T, kGradient, decltype(shape)>::kBytes <= device.shared_bytes;
+    return VolumeLayout<T, kWork, decltype(shape)>::kBytes <= device.shared_bytes;
   };
   if constexpr (sizeof(T) == sizeof(float)) {
     if constexpr (kGradient) {
@@ -74,15 +163,16 @@ cudaError_t launch_volume_of(cudaStream_t stream, const Device& device,
 
 template <typename T>
 cudaError_t launch_volume(cudaStream_t stream, const Device& device, const Call& call) {
-  if (!call.grad1) return launch_volume_of<T, false>(stream, device, call);
+  if (!call.grad1) return launch_volume_of<T, VolumeWork::kMap>(stream, device, call);
   Call first = call;
   first.grad2 = nullptr;
-  const cudaError_t error = launch_volume_of<T, true>(stream, device, first);
+  const cudaError_t error =
+      launch_volume_of<T, VolumeWork::kGradient>(stream, device, first);
   if (error != cudaSuccess || !call.grad2) return error;
   // SSIM is symmetric.
   Call second = call.swapped();
   second.loss = second.grad2 = nullptr;
-  return launch_volume_of<T, true>(stream, device, second);
+  return launch_volume_of<T, VolumeWork::kGradient>(stream, device, second);
 }
 
 }  // namespace jax_fused_ssim::cuda

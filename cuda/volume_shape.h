@@ -9,12 +9,19 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "common/derivatives.h"
 #include "common/measure.h"
 #include "common/window.h"
 #include "cuda/cut.h"
 #include "cuda/job.h"
+#include "cuda/leading.cuh"
 
 namespace jax_fused_ssim::cuda {
+
+// What a kernel marches for: the sum of a map, or the map; the derivatives of every
+// pixel of the map, written where cuda/volume_gradient.cuh reads them; or the gradient
+// at once.
+enum class VolumeWork { kMap, kDerivatives, kGradient };
 
 // Pixels of the map that a column has in every slice, how many of them, one below the
 // other, a thread has, and whether the stages of a step work on different slices: that
@@ -45,8 +52,9 @@ using SmallVolume = VolumeShape<16, 16, 1, false, false>;
 // How a column lies in shared memory, in elements of T behind what threads keep there
 // (cuda/volume.cuh). For a gradient the map has kRadius pixels more than the column on
 // every side, and always the images as many more than the map.
-template <typename T, bool kGradient, typename Shape>
+template <typename T, VolumeWork kWork, typename Shape>
 struct VolumeLayout {
+  static constexpr bool kGradient = kWork == VolumeWork::kGradient;
   static constexpr int kMapHalo = kGradient ? kRadius : 0;
   static constexpr int kImageHalo = kMapHalo + kRadius;
   static constexpr int kOutWidth = Shape::kWidth - 2 * kMapHalo;
@@ -55,8 +63,11 @@ struct VolumeLayout {
   static constexpr int kGroup = 4;  // neighbours that a thread convolves together
 
   // s and d of a slice. Rows are read in pairs: no two threads meet in a bank when the
-  // pitch is twice an odd number.
-  static constexpr int kImageWidth = Shape::kWidth + 2 * kRadius;
+  // pitch is twice an odd number. They begin at an even pixel, so there may be one more
+  // before them, and three behind.
+  static constexpr int kImageBefore = kImageHalo % 2;
+  static constexpr int kImageLead = kImageHalo + kImageBefore;
+  static constexpr int kImageWidth = Shape::kWidth + 2 * kRadius + 4 * kImageBefore;
   static constexpr int kImageHeight = Shape::kHeight + 2 * kRadius;
   static constexpr int kImagePlane = kImageWidth * kImageHeight;
   static constexpr int kImages = 2 * kImagePlane;
@@ -80,6 +91,7 @@ struct VolumeLayout {
   // which are made together, and where stages overlap the one that comes and one more,
   // as a ring of pairs needs half as many looks at where it ends.
   static constexpr int kMaps = DerivativeMaps<1>::kCount;
+  static constexpr int kDerivativeWords = kMaps * Shape::kWidth * Shape::kHeight;
   static constexpr int kMapPitch = Shape::kWidth + 2;
   static constexpr int kMapPlane = kMapPitch * Shape::kHeight;
   static constexpr int kMapWords = kGradient ? kMaps * kMapPlane : 0;
@@ -107,6 +119,70 @@ struct VolumeLayout {
                         kRingWords + (kExchangesInImages ? 0 : kExchange));
 };
 
+// Pixels of the gradient that a column has in every slice where derivatives come from
+// memory, how many, one below the other, a thread has, how many neighbours it convolves
+// together along a row, and how many slices ahead derivatives are copied.
+template <int width, int height, int rows, int group, int ahead>
+struct VolumeGradientShape {
+  static constexpr int kWidth = width;
+  static constexpr int kHeight = height;
+  static constexpr int kRows = rows;
+  static constexpr int kGroup = group;
+  static constexpr int kAhead = ahead;
+  static constexpr int kThreads = width * height / rows;
+  static constexpr int kBlocks = 1;
+  static_assert(kThreads % 32 == 0, "whole warps");
+};
+
+// In shared memory the first fits 163 KB, the second 99 KB, and the last 64 KB.
+using LargeVolumeGradient = VolumeGradientShape<32, 32, 2, 8, 2>;
+using MiddleVolumeGradient = VolumeGradientShape<32, 32, 2, 8, 1>;
+using SmallVolumeGradient = VolumeGradientShape<16, 16, 1, 4, 1>;
+
+// How such a column lies in shared memory, in elements of T.
+template <typename T, typename Shape>
+struct VolumeGradientLayout {
+  static constexpr int kMaps = DerivativeMaps<1>::kCount;
+  static constexpr int kGroup = Shape::kGroup;
+  static constexpr int kAhead = Shape::kAhead;
+  static constexpr int kHeight = Shape::kHeight + 2 * kRadius;
+  // Of a slice in memory.
+  static constexpr int kColumnWords = kMaps * Shape::kWidth * Shape::kHeight;
+
+  // Slices as they are copied, in pieces of 16 bytes, from so many pixels before the
+  // column on. Eight threads, which read as many of a row, or of two, do not meet in a
+  // bank.
+  static constexpr int kOfCopy = 16 / int(sizeof(T));
+  static constexpr int kLead = (kRadius + kOfCopy - 1) / kOfCopy * kOfCopy;
+  static constexpr int kRowCopies =
+      (kLead + Shape::kWidth + kRadius + kOfCopy - 1) / kOfCopy;
+  static constexpr int kCopies = kHeight * kRowCopies;  // of a map
+  static constexpr int kPitch = kOfCopy * (kRowCopies + 1);
+  static constexpr int kMapWords = kHeight * kPitch;
+  static constexpr int kSliceWords = kMaps * kMapWords;
+  static constexpr int kSlices = kAhead + 1;
+
+  // These, filtered along the rows.
+  static constexpr int kRowPitch = Shape::kWidth + 4;
+  static constexpr int kRowWords = kMaps * kHeight * kRowPitch;
+
+  static constexpr int kBytes =
+      int(sizeof(T)) * (kSlices * kSliceWords + 2 * kRowWords);
+};
+
+// Where the derivatives of a call lie in its scratch: of every plane, slice of the map
+// and column one map of derivatives after the other, zero outside of the map. Null:
+// there is no room.
+template <typename T>
+T* derivatives_of(const Call& call) {
+  const int64_t words =
+      derivative_words(call.map_depth(), call.height, call.width, sizeof(T));
+  if (call.scratch_words < kScratchWords + words) return nullptr;
+  const int64_t begin = (call.scratch_bytes() + kDerivativeAlignment - 1) /
+                        kDerivativeAlignment * kDerivativeAlignment;
+  return reinterpret_cast<T*>(static_cast<char*>(call.scratch) + begin);
+}
+
 // Arguments of the kernel. Columns go through all slices of a volume, one for each of
 // columns_y x columns_x places of every image and channel; for cuda/pieces.cuh they are
 // strips, whose rows are the slices.
@@ -129,6 +205,7 @@ struct VolumeJob : Job<T_> {
         slice(height * width * channels),
         map_stride(map_width * channels),
         map_slice(map_height * map_stride),
+        derivatives(derivatives_of<T>(call)),
         has_pairs(call.channels == 1 && call.width % 2 == 0 &&
                   pairs_begin_at(this->img1) && pairs_begin_at(this->img2)),
         parts(static_cast<int>(call.channels)) {
@@ -143,13 +220,28 @@ struct VolumeJob : Job<T_> {
   int map_z, map_depth;
   int64_t map_height, map_width;
   int64_t slice, map_stride, map_slice;  // elements of a slice, and of a map's row
+  T* derivatives;
+  int64_t derivative_slice;  // elements of theirs
   int64_t columns_y, columns_x;
-  bool has_pairs;  // two neighbours may be read at once, the first at an even place
-  int64_t rows;    // slices of the results
-  int parts;       // the channels, which are neighbours in memory
+  // Where blocks take columns one after the other, all those at the same time that are
+  // neighbours, as their halos are the same: how many each takes, and how many there
+  // are at a time. Else 1: they go on from one column to the next.
+  int64_t waves, at_a_time;
+  int64_t columns;  // in all
+  bool has_pairs;   // two neighbours may be read at once, the first at an even place
+  int64_t rows;     // slices of the results
+  int parts;        // the channels, which are neighbours in memory
   static constexpr int part_channels = 1;
   Cut cut;
   Taps window, mirrored;  // mirrored: leads back from the map
+
+  // The column of a strip, of which there may be none.
+  __device__ __forceinline__ int64_t column(int64_t strip) const {
+    if (waves == 1) return strip;
+    uint64_t block = static_cast<uint64_t>(strip);
+    const int64_t wave = take_index(block, waves);
+    return wave * at_a_time + static_cast<int64_t>(block);
+  }
 
  private:
   static bool pairs_begin_at(const T* image) {

@@ -2,6 +2,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include "common/derivatives.h"
 #include "common/halving.h"
 #include "common/parameters.h"
 #include "common/plane_sum.h"
@@ -77,6 +78,15 @@ nb::tuple volume_target_names() {
   return nb::tuple(names);
 }
 
+// Those of them whose scratch may have room for derivatives.
+nb::tuple volume_gradient_target_names() {
+  nb::list names;
+  for (const Op& op : kOps) {
+    if (takes_volumes(op) && (op.has & kHasGradients)) names.append(op.target);
+  }
+  return nb::tuple(names);
+}
+
 // The name of every bounded parameter to its bounds, by the dtype of the arithmetic.
 nb::dict bounds() {
   nb::dict result;
@@ -103,7 +113,9 @@ NB_MODULE(_native, m) {
   m.attr("LEAST_GRADIENT_PIXELS") = kLeastGradientPixels;
   m.attr("TARGETS") = target_names();
   m.attr("VOLUME_TARGETS") = volume_target_names();
+  m.attr("VOLUME_GRADIENT_TARGETS") = volume_gradient_target_names();
   m.attr("BOUNDS") = bounds();
+  m.def("derivative_words", &derivative_words);
   m.def("registrations", &registrations);
   m.def("ffi_version",
         [] { return nb::make_tuple(XLA_FFI_API_MAJOR, XLA_FFI_API_MINOR); });

@@ -322,7 +322,11 @@ ffi::Error unpack(const Op& op, const ffi::RemainingArgs& args,
   }
   const Dims half = joined(leading, {call->height / 2, call->width / 2});
   const Dims terms = joined(groups, {kTerms});
-  const Dims words = joined(planes, {kScratchWords});
+  Dims words = joined(planes, {kScratchWords});
+  if (volumes && out.back().shape.size() == words.size()) {
+    words.back() = std::max(words.back(), out.back().shape.back());
+  }
+  call->scratch_words = words.back();
   const Dims image = joined(leading, rest);
   Dims map = image;
   if (volumes) map[leading_rank] = call->map_depth();

@@ -1,6 +1,7 @@
 """How an op becomes a custom call on CPU and CUDA, and plain JAX elsewhere."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from jax_fused_ssim import cuda, native
 from jax_fused_ssim.info import why_no_kernel
 from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.spec import Spec
+
+# The gradient of larger volumes is made without derivatives in memory.
+_MOST_DERIVATIVE_BYTES = 1 << 32
 
 
 class InParts(NamedTuple):
@@ -94,7 +98,7 @@ def register_lowerings(
                     of_others = functools.partial(parts.function, primitive)
                     rule = mlir.lower_fun(of_others, multiple_results=True)
                     return rule(ctx, *args, spec=spec, **kw)
-            return custom_call(primitive.name, ctx, args, spec)
+            return custom_call(primitive.name, ctx, args, spec, platform)
 
         mlir.register_lowering(primitive, fused, platform=platform)
 
@@ -119,7 +123,11 @@ def _platforms(ctx: mlir.LoweringRuleContext) -> Sequence[str]:
 
 
 def custom_call(
-    name: str, ctx: mlir.LoweringRuleContext, args: Sequence[Any], spec: Spec
+    name: str,
+    ctx: mlir.LoweringRuleContext,
+    args: Sequence[Any],
+    spec: Spec,
+    platform: str = "cuda",
 ) -> Sequence[Any]:
     partitioned = may_be_partitioned(ctx)
     if partitioned:
@@ -127,7 +135,10 @@ def custom_call(
     batch = _leading_ndim(ctx.avals_in, spec)
     image = ctx.avals_in[0].shape[batch:]
     planes = spec.plane_shape((*_leading_shape(ctx.avals_in, spec), *image))
-    scratch = ShapedArray((*planes, native.SCRATCH_WORDS), np.dtype("uint32"))
+    words = native.SCRATCH_WORDS
+    if platform == "cuda" and name in native.VOLUME_GRADIENT_TARGETS and spec.volumes:
+        words += _derivative_words(ctx.avals_in[0], planes, spec)
+    scratch = ShapedArray((*planes, words), np.dtype("uint32"))
     avals_out = [*ctx.avals_out, scratch]
     attributes = None
     if partitioned:
@@ -139,6 +150,15 @@ def custom_call(
         **spec.attributes(image_dtype(*ctx.avals_in[:2])),
     )
     return results[:-1]
+
+
+def _derivative_words(image: Any, planes: Sequence[Any], spec: Spec) -> int:
+    """32-bit words of scratch that a plane has for derivatives."""
+    volume = tuple(image.shape[axis] for axis in spec.spatial_axes)
+    if not all(isinstance(n, int) for n in (*planes, *volume)):
+        return 0
+    words = native.derivative_words(volume, image.dtype.itemsize)
+    return words if 4 * words * math.prod(planes) <= _MOST_DERIVATIVE_BYTES else 0
 
 
 def _leading_ndim(avals_in: Sequence[Any], spec: Spec) -> int:

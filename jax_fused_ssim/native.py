@@ -23,6 +23,9 @@ CUSTOM_CALL_TARGETS: tuple[str, ...] = extension.TARGETS
 # Those of them that take volumes.
 VOLUME_TARGETS: tuple[str, ...] = extension.VOLUME_TARGETS
 
+# And that make a gradient of theirs faster on GPUs where derivatives have room.
+VOLUME_GRADIENT_TARGETS: tuple[str, ...] = extension.VOLUME_GRADIENT_TARGETS
+
 # 32-bit words of scratch for a plane.
 SCRATCH_WORDS: int = extension.SCRATCH_WORDS
 
@@ -35,6 +38,16 @@ LEAST_GRADIENT_PIXELS: int = extension.LEAST_GRADIENT_PIXELS
 
 # What parameters must be within, by their name and the dtype of the arithmetic.
 BOUNDS: dict[str, dict[str, tuple[float, float]]] = extension.BOUNDS
+
+
+def derivative_words(volume: tuple[int, int, int], bytes_: int) -> int:
+    """32-bit words that the derivatives of a plane take above `SCRATCH_WORDS`.
+
+    Args:
+      volume: D, H and W.
+      bytes_: of an element.
+    """
+    return extension.derivative_words(*volume, bytes_)
 
 
 def _runtime_ffi_version() -> tuple[int, int]:

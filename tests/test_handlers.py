@@ -11,7 +11,7 @@ import ops_table
 import pytest
 import reference
 
-from jax_fused_ssim.native import SCRATCH_WORDS, VOLUME_TARGETS
+from jax_fused_ssim.native import SCRATCH_WORDS, VOLUME_TARGETS, derivative_words
 
 SHAPE = (2, 3, 16, 18)
 PLANES = SHAPE[:2]
@@ -410,6 +410,22 @@ def of_volumes(op, dtype="float32"):
 def test_volumes_that_fit(op):
     found = call(op, *of_volumes(op), **AS_VOLUMES)
     assert all(np.isfinite(a).all() for a in found[:-1])
+
+
+@takes_volumes
+def test_scratch_of_volumes(op):
+    """It may have room for more than every call needs, and not for less."""
+    operands, (*results, scratch) = of_volumes(op)
+
+    def of(words):
+        return [*results, array((*scratch.shape[:-1], words), scratch.dtype)]
+
+    needed = call(op, operands, of(SCRATCH_WORDS), **AS_VOLUMES)[:-1]
+    for more in (1, derivative_words(SHAPE[1:], 4)):
+        found = call(op, operands, of(SCRATCH_WORDS + more), **AS_VOLUMES)[:-1]
+        for a, b in zip(found, needed, strict=True):
+            np.testing.assert_array_equal(a, b)
+    refused(op, operands, of(SCRATCH_WORDS - 1), "scratch must be", **AS_VOLUMES)
 
 
 @every_op

@@ -14,7 +14,7 @@ from jax.test_util import check_grads
 from ops_table import OPS
 from skimage.metrics import structural_similarity
 
-from jax_fused_ssim import fused_ssim, fused_ssim3d
+from jax_fused_ssim import fused_ssim, fused_ssim3d, lowering
 from jax_fused_ssim.native import VOLUME_TARGETS
 from jax_fused_ssim.spec import Spec
 from jax_fused_ssim.window import Window
@@ -137,6 +137,52 @@ def test_many_columns():
     """More than a block of a kernel has, and no multiple of it, in every direction."""
     x, y = images.noise_pair((1, 37, 70, 99))
     check(x, y, spec_of(), FLOAT)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("last", [False, True], ids=LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("volume", "padding", "window"),
+    [
+        ((37, 64, 96), (True,) * 3, FORMULA),
+        ((37, 70, 99), (False,) * 3, FORMULA),
+        ((23, 96, 75), (True, False, True), (4, 1.0)),
+    ],
+    ids=str,
+)
+def test_derivatives_in_memory(monkeypatch, volume, padding, window, dtype, last):
+    """Gradients are the same with room for them and without, by other kernels; of sides
+    that are multiples of a block's and that are not."""
+    spec = spec_of(last, padding, window)
+    with jax.enable_x64(dtype == "float64"):
+        shape = (*volume, 2) if last else (2, *volume)
+        shapes = shape, shape, spec.map_shape(shape)
+        arrays = [images.noise(s, k).astype(dtype) for k, s in enumerate(shapes)]
+
+        def compiled():
+            return jax.jit(lambda *a: every_op.__wrapped__(*a, spec))(*arrays)
+
+        found = compiled()
+        monkeypatch.setattr(lowering, "_MOST_DERIVATIVE_BYTES", 0)
+        without = compiled()
+        for name in NAMES:
+            losses = OPS[name].loss
+            for a, b in zip(found[name][losses:], without[name][losses:], strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=name)
+            for a, b in zip(found[name][:losses], without[name][:losses], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-15, err_msg=name)
+
+
+def test_room_for_derivatives():
+    """In large volumes there is none."""
+
+    def words(*shape):
+        volumes = jax.ShapeDtypeStruct((2, *shape), "float32")
+        return lowering._derivative_words(volumes, (2,), spec_of())
+
+    assert 3 * 64 * 512 * 512 <= words(64, 512, 512) < 3.01 * 64 * 512 * 512
+    assert words(256, 1024, 1024) == 0
 
 
 @pytest.mark.parametrize("data_format", LAYOUTS)

@@ -1,0 +1,75 @@
+// What the kernels of volumes have in common: the window along the depth, the centres,
+// and how they write.
+
+#ifndef JAX_FUSED_SSIM_CUDA_VOLUME_FILTER_CUH_
+#define JAX_FUSED_SSIM_CUDA_VOLUME_FILTER_CUH_
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "common/centre.h"
+#include "common/window.h"
+#include "cuda/centre.cuh"
+#include "cuda/convolve.cuh"
+
+namespace jax_fused_ssim::cuda {
+
+// Adds a slice to the sums along the depth that are not complete, the next of which it
+// completes. The order is that in which slices come.
+template <typename T>
+__device__ __forceinline__ T add_slice(const CompiledWindow<T>&, T v,
+                                       T (&sums)[2 * kRadius]) {
+  const T complete = fma(normal_tap<T>(2 * kRadius), v, sums[0]);
+#pragma unroll
+  for (int k = 0; k < 2 * kRadius - 1; ++k) {
+    sums[k] = fma(normal_tap<T>(2 * kRadius - 1 - k), v, sums[k + 1]);
+  }
+  sums[2 * kRadius - 1] = normal_tap<T>(0) * v;
+  return complete;
+}
+template <typename T>
+__device__ __forceinline__ T add_slice(const GivenWindow<T>& window, T v,
+                                       T (&sums)[2 * kRadius]) {
+  const auto with = [&](int tap, T sum) {
+    return window.has(tap) ? fma(window.taps[tap], v, sum) : sum;
+  };
+  const T complete = with(2 * kRadius, sums[0]);
+#pragma unroll
+  for (int k = 0; k < 2 * kRadius - 1; ++k) {
+    sums[k] = with(2 * kRadius - 1 - k, sums[k + 1]);
+  }
+  sums[2 * kRadius - 1] = with(0, T(0));
+  return complete;
+}
+
+__device__ __forceinline__ void store_four(float* to, const float (&v)[4]) {
+  *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);
+}
+__device__ __forceinline__ void store_four(double* to, const double (&v)[4]) {
+  store_row(to, v);
+}
+
+// Tells the compiler what an address is of, as it cannot see where it comes from.
+template <typename T>
+__device__ __forceinline__ T* of_global_memory(T* p) {
+#ifdef __CUDA_ARCH__
+  __builtin_assume(__isGlobal(p));
+#endif
+  return p;
+}
+
+// The centres of planes that begin so many elements into the images, by a whole warp.
+template <typename Taps, typename Job>
+__device__ __forceinline__ auto volume_centres(const Job& job, int64_t plane1,
+                                               int64_t plane2) {
+  const int k = threadIdx.x % kCentreSamples;
+  const int quarter = centre_slice(k / kCentreSide, k % kCentreSide);
+  const int64_t at = job.slice * centre_sample(quarter, job.depth);
+  const auto sample = load_sample<false>(job, plane1 + at, plane2 + at);
+  return centres_of_samples<Taps>(sample, job.constants, false);
+}
+
+}  // namespace jax_fused_ssim::cuda
+
+#endif  // JAX_FUSED_SSIM_CUDA_VOLUME_FILTER_CUH_
