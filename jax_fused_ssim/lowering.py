@@ -19,7 +19,7 @@ from jax_fused_ssim.integer import image_dtype, is_integer
 from jax_fused_ssim.spec import Spec
 
 # The gradient of larger volumes is made without derivatives in memory.
-_MOST_DERIVATIVE_BYTES = 1 << 32
+_MOST_DERIVATIVE_BYTES = 1 << 31
 
 
 class InParts(NamedTuple):
@@ -127,7 +127,7 @@ def custom_call(
     ctx: mlir.LoweringRuleContext,
     args: Sequence[Any],
     spec: Spec,
-    platform: str = "cuda",
+    platform: str,
 ) -> Sequence[Any]:
     partitioned = may_be_partitioned(ctx)
     if partitioned:

@@ -196,7 +196,7 @@ def _on_cuda(
     for spec, types in zip(specs[:by_one], types_of_scales, strict=False):
         images, asked = _with_first_gradient(*args, wrt)
         loss, grad, *halved = lowering.custom_call(
-            _TARGET, ctx.replace(avals_out=types), images, spec
+            _TARGET, ctx.replace(avals_out=types), images, spec, "cuda"
         )
         args = tuple(halved if asked == wrt else reversed(halved))
         results += [loss, grad, *args]
