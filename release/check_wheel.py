@@ -93,7 +93,7 @@ def check(wheel: Path, megabytes: float) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheels", type=Path, nargs="+", metavar="WHEEL")
-    parser.add_argument("--megabytes", type=float, default=14, help="at most")
+    parser.add_argument("--megabytes", type=float, default=15, help="at most")
     args = parser.parse_args()
     wrong = 0
     for wheel in args.wheels:
