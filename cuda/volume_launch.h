@@ -1,4 +1,4 @@
-// The host side of cuda/volume.cuh: from a call to a launch.
+// The host side of cuda/volume.cuh and volume_gradient.cuh: from a call to launches.
 
 #ifndef JAX_FUSED_SSIM_CUDA_VOLUME_LAUNCH_H_
 #define JAX_FUSED_SSIM_CUDA_VOLUME_LAUNCH_H_

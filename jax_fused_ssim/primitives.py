@@ -447,17 +447,16 @@ _drop_unused(ssim_map_grad_p)
 def _one_factor(used: Sequence[bool], *others: Any) -> tuple[list[bool], Any]:
     """The equation that computes what is used of both maps."""
     eqn = others[-1]
-    if any(used) and not all(used):
+    count = sum(used)
+    if count == 1:
+        one = list(used).index(True)
         of_factors = eqn.params["spec"].of_factors(eqn.invars[0].aval.dtype)
-        ((spec, outvar),) = (
-            each
-            for each, asked in zip(
-                zip(of_factors, eqn.outvars, strict=True), used, strict=True
-            )
-            if asked
+        eqn = eqn.replace(
+            primitive=ssim_map_p,
+            outvars=[eqn.outvars[one]],
+            params={"spec": of_factors[one]},
         )
-        eqn = eqn.replace(primitive=ssim_map_p, outvars=[outvar], params={"spec": spec})
-    return [any(used)] * len(eqn.invars), eqn if any(used) else None
+    return [count > 0] * len(eqn.invars), eqn if count else None
 
 
 partial_eval.dce_rules[ssim_factor_maps_p] = _one_factor
