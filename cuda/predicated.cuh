@@ -136,6 +136,24 @@ __device__ __forceinline__ float load_if(bool on, const float* from) {
   return v;
 }
 
+// Two neighbours, aligned to the two.
+__device__ __forceinline__ void load2_if(bool on, const float* from, float (&v)[2]) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.s32 p, %3, 0; mov.f32 %0, 0f00000000;\n"
+      "mov.f32 %1, 0f00000000; @p ld.global.nc.v2.f32 {%0, %1}, [%2];}"
+      : "=f"(v[0]), "=f"(v[1])
+      : "l"(from), "r"(int(on))
+      : "memory");
+}
+__device__ __forceinline__ void load2_if(bool on, const double* from, double (&v)[2]) {
+  asm volatile(
+      "{.reg .pred p; setp.ne.s32 p, %3, 0; mov.f64 %0, 0d0000000000000000;\n"
+      "mov.f64 %1, 0d0000000000000000; @p ld.global.nc.v2.f64 {%0, %1}, [%2];}"
+      : "=d"(v[0]), "=d"(v[1])
+      : "l"(from), "r"(int(on))
+      : "memory");
+}
+
 __device__ __forceinline__ unsigned short load_bits_if(bool on, const void* from) {
   unsigned short v;
   asm volatile(

@@ -14,7 +14,7 @@
 // its gradient sees, which is twice as many.
 //
 // Whatever lies before or behind the volume is its zero padding: slices of nothing but
-// what zeros are without the centres.
+// what zeros are without the centres. What comes before is in the sums from the start.
 
 #ifndef JAX_FUSED_SSIM_CUDA_VOLUME_CUH_
 #define JAX_FUSED_SSIM_CUDA_VOLUME_CUH_
@@ -33,6 +33,7 @@
 #include "cuda/leading.cuh"
 #include "cuda/overlap.cuh"
 #include "cuda/pieces.cuh"
+#include "cuda/predicated.cuh"
 #include "cuda/span.cuh"
 #include "cuda/volume_filter.cuh"
 #include "cuda/volume_shape.h"
@@ -69,6 +70,9 @@ class Volume {
       : job_(job),
         common_(reinterpret_cast<Common*>(shared)),
         own_(reinterpret_cast<Own*>(shared + sizeof(Common)) + threadIdx.x),
+        moments_at_(
+            reinterpret_cast<int*>(shared + sizeof(Common) + kThreads * sizeof(Own)) +
+            threadIdx.x),
         images_(reinterpret_cast<T*>(shared + Layout::kKeptBytes)),
         moment_rows_(images_ + Layout::kImageWords),
         maps_(moment_rows_ + kBuffers * Layout::kMomentRows),
@@ -76,22 +80,19 @@ class Volume {
         ring_(map_rows_ + kBuffers * Layout::kRowWords),
         exchange_(Layout::kExchangesInImages ? images_ : ring_ + Layout::kRingWords),
         thread_(threadIdx.x) {
-    static_assert(sizeof(Common) + kThreads * sizeof(Own) == Layout::kKeptBytes, "");
+    static_assert(sizeof(Common) + kThreads * (sizeof(Own) + sizeof(*moments_at_)) ==
+                      Layout::kKeptBytes,
+                  "");
   }
 
   __device__ __forceinline__ void run() {
     let_next_launch_begin();
-    Pieces<Job> pieces(job_, blockIdx.x);
-    Piece piece;
-    while (pieces.next(job_, piece)) {
-      const int64_t column = job_.column(piece.strip);
-      if (column >= job_.columns) break;
-      place(piece, column, pieces.first_channel());
+    march_columns(job_, [this](const Piece& piece, int64_t column, int64_t channel) {
+      place(piece, column, channel);
       __syncthreads();
       march();
       flush();
-      __syncthreads();
-    }
+    });
   }
 
  private:
@@ -123,10 +124,7 @@ class Volume {
   struct alignas(16) Common {
     Pair<T> offsets;
     Centre<T> centre;
-    const T* img1;  // from where the column begins in slice 0
-    const T* img2;
-    T* results;      // the column's derivatives in slice 0 of the map; or the gradient,
-                     // so that it has the same offsets as the images
+    T* gradient;     // from where the column begins in slice 0 of the images
     int64_t map_at;  // the column's, in the map or its weights
     int64_t plane;
   };
@@ -159,31 +157,32 @@ class Volume {
     const Slices map = {job_.map_z, job_.map_z + job_.map_depth};
     map_ = {max(out_.begin - Layout::kMapHalo, map.begin),
             min(out_.end + Layout::kMapHalo, map.end)};
-    slices_ = {map_.begin - kRadius, map_.end + kRadius};
+    slices_ = {max(map_.begin - kRadius, 0), map_.end + kRadius};
+    images_end_ = min(slices_.end, job_.depth);
 
     const ImageOffsets offset = image_offsets(job_.leading, image);
     const int64_t top = y - Layout::kImageHalo, left = x - Layout::kImageLead;
     const Pair<T> centres = volume_centres<Taps>(job_, offset.of[kImg1] + channel,
                                                  offset.of[kImg2] + channel);
+    const int64_t corner = (top * job_.width + left) * job_.channels + channel;
+    const int64_t plane = image * job_.channels + channel;
+    img1_ = job_.img1 + offset.of[kImg1] + corner + slices_.begin * job_.slice;
+    img2_ = job_.img2 + offset.of[kImg2] + corner + slices_.begin * job_.slice;
+    if constexpr (kDerivatives) {
+      derivatives_ =
+          job_.derivatives +
+          (plane * job_.map_depth + map_.begin - job_.map_z) * job_.derivative_slice +
+          (column_y * job_.columns_x + column_x) * Layout::kDerivativeWords;
+    }
     if (thread_ == 0) {
-      const int64_t corner = (top * job_.width + left) * job_.channels + channel;
       const int64_t map_corner = (y - Layout::kMapHalo - job_.map_y) * job_.map_stride +
                                  (x - Layout::kMapHalo - job_.map_x) * job_.channels +
                                  channel;
       const int64_t map_image =
           kOfMap ? image * job_.map_depth * job_.map_slice : offset.of[kWeight];
-      const int64_t plane = image * job_.channels + channel;
-      *common_ = {
-          offsets_of<T, Taps>(centres),
-          centre_of<T>(centres),
-          job_.img1 + offset.of[kImg1] + corner,
-          job_.img2 + offset.of[kImg2] + corner,
-          kDerivatives
-              ? job_.derivatives + plane * job_.map_depth * job_.derivative_slice +
-                    (column_y * job_.columns_x + column_x) * Layout::kDerivativeWords
-              : job_.grad1 + image * job_.depth * job_.slice + corner,
-          map_image + map_corner,
-          plane};
+      *common_ = {offsets_of<T, Taps>(centres), centre_of<T>(centres),
+                  job_.grad1 + image * job_.depth * job_.slice + corner,
+                  map_image + map_corner, plane};
     }
     Own own = {};
     place_loads(top, left, own);
@@ -193,10 +192,30 @@ class Volume {
       own.out_at = map_row(thread_) * Shape::kWidth + map_column(thread_);
     }
     *own_ = own;
+    *moments_at_ = tall_moment(thread_) * Layout::kMomentPlane +
+                   tall_row(thread_) * Shape::kWidth + map_column(thread_);
+    begin_sums(padding(offsets_of<T, Taps>(centres)));
+  }
+
+  // What a slice of padding is, filtered along rows and columns, of the thread's
+  // moment.
+  __device__ __forceinline__ T padding(Pair<T> offsets) const {
+    constexpr T kInverse = T(1 / double(Taps::kScale));
+    const SumDifference<T> zero = sum_difference(T(0), T(0), offsets);
+    const int moment = tall_moment(thread_);
+    const T v = (moment % 2 == 0 ? zero.s : zero.d) * kInverse;
+    return moment < 2 ? v : v * v;
+  }
+  // As if only padding had come yet. Where a piece begins within the volume these sums
+  // are not complete before the map begins.
+  __device__ __forceinline__ void begin_sums(T padding) {
+    T sum = 0;
 #pragma unroll
-    for (int r = 0; r < kTall; ++r) {
+    for (int k = 2 * kRadius - 1; k >= 0; --k) {
+      const int next = 2 * kRadius - 1 - k;
+      if (has_tap(job_.window, next)) sum = fma(tap(job_.window, next), padding, sum);
 #pragma unroll
-      for (T& sum : sums_[r]) sum = 0;
+      for (int r = 0; r < kTall; ++r) sums_[r][k] = sum;
     }
   }
 
@@ -259,30 +278,33 @@ class Volume {
   }
 
   static __device__ __forceinline__ bool has(unsigned int flags, int bit) {
-    return (flags >> bit & 1) != 0;
+    return (flags & 1u << bit) != 0;
   }
 
   __device__ __forceinline__ void march() {
     const int last = kGradient ? out_.end + 2 * kRadius + kOutLag + kDeep - 1
                                : slices_.end + kMapLag;
-    for (int z = slices_.begin; z < last; ++z) {
+    // How many steps there were, and are left until a slice of the map is complete.
+    int steps = 0, incomplete = map_.begin + kRadius + kMapLag - slices_.begin;
+#pragma unroll 1
+    for (int z = slices_.begin; z < last; ++z, ++steps, --incomplete) {
       // Asked for early, needed late.
       T own_x[kDeep], own_y[kDeep];
       const int out = z - kOutLag - 2 * kRadius - (kDeep - 1);
       const bool writes =
           kGradient && out_.hold(out) && (out - out_.begin) % kDeep == 0;
-      if (writes) load_own(out, own_x, own_y);
+      if (writes) load_own(out, min(z, images_end_) - out, own_x, own_y);
       T x[kLoads][2], y[kLoads][2];
-      const bool loads = slices_.hold(z) && is_inside(z);
-      if (loads) {
-        const Own own = *own_;
-        load_slice(in_slice(common_->img1, z), own, x);
-        load_slice(in_slice(common_->img2, z), own, y);
+      const bool loads = z < images_end_;
+      if (loads) load_slice(*own_, x, y);
+      if (steps >= kRowsLag && z - kRowsLag < images_end_) {
+        filter_image_rows(z - kRowsLag);
       }
-      filter_image_rows(z - kRowsLag);
       if (writes) write_gradients(out, own_x, own_y);
       end_stage();
-      make_map(z - kMapLag);
+      if (steps >= kMapLag && (!kGradient || z - kMapLag < slices_.end)) {
+        make_map(z - kMapLag, incomplete <= 0);
+      }
       if constexpr (kGradient) {
         end_stage();
         filter_map_rows(z - kMapRowsLag - kRadius);
@@ -298,40 +320,29 @@ class Volume {
     if constexpr (!Shape::kOverlaps) __syncthreads();
   }
 
-  // Other slices are padding.
-  __device__ __forceinline__ bool is_inside(int z) const {
-    return z >= 0 && z < job_.depth;
-  }
-
-  // Where a column is in a slice, of which the compiler does not know what it was
-  // computed from: it would do that anew for every offset from there.
-  __device__ __forceinline__ const T* in_slice(const T* column, int z) const {
-    const T* at = column + z * job_.slice;
-    asm volatile("" : "+l"(at));
-    return at;
-  }
-
-  __device__ __forceinline__ void load_slice(const T* slice, const Own& own,
-                                             T (&to)[kLoads][2]) const {
+  // The slice of both images that comes next.
+  __device__ __forceinline__ void load_slice(const Own& own, T (&x)[kLoads][2],
+                                             T (&y)[kLoads][2]) {
     const auto in = [&](int i, int k) { return has(own.flags, kLoadBit + 2 * i + k); };
     if (job_.has_pairs) {
 #pragma unroll
       for (int i = 0; i < kLoads; ++i) {
-        Pair<T> pair = {0, 0};
-        if (in(i, 0)) {
-          pair = __ldg(reinterpret_cast<const Pair<T>*>(slice + own.load_at[i]));
-        }
-        to[i][0] = pair.x;
-        to[i][1] = pair.y;
+        load2_if(in(i, 0), img1_ + own.load_at[i], x[i]);
+        load2_if(in(i, 0), img2_ + own.load_at[i], y[i]);
       }
     } else {
 #pragma unroll
       for (int i = 0; i < kLoads; ++i) {
-        const T* const from = slice + own.load_at[i];
-        to[i][0] = in(i, 0) ? load(from) : T(0);
-        to[i][1] = in(i, 1) ? load(from + job_.channels) : T(0);
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
+          const int64_t at = own.load_at[i] + k * job_.channels;
+          x[i][k] = in(i, k) ? load(img1_ + at) : T(0);
+          y[i][k] = in(i, k) ? load(img2_ + at) : T(0);
+        }
       }
     }
+    img1_ += job_.slice;
+    img2_ += job_.slice;
   }
 
   __device__ __forceinline__ void store_slice(int z, const T (&x)[kLoads][2],
@@ -339,10 +350,10 @@ class Volume {
     T* const s = images_ + buffer(z) * Layout::kImages;
     T* const d = s + Layout::kImagePlane;
     const Pair<T> offsets = common_->offsets;
-    const int thread = thread_anew();
+    const unsigned int thread = thread_anew();
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
-      const int pair = thread + i * kThreads;
+      const unsigned int pair = thread + i * kThreads;
       if (pair >= kPairs * Layout::kImageHeight) continue;
       SumDifference<T> v[2];
 #pragma unroll
@@ -355,16 +366,16 @@ class Volume {
   // s, d of a slice -> row-filtered s, d, s^2, d^2. Behind the last row of s begins
   // that of d, and so it is with what comes of them: rows are counted through both.
   __device__ __forceinline__ void filter_image_rows(int z) {
-    if (!slices_.hold(z) || !is_inside(z)) return;
     constexpr int kGroups = Shape::kWidth / kGroup;
     constexpr int kItems = kGroups * 2 * Layout::kImageHeight;
     static_assert(kThreads % kGroups == 0, "whole rows at a time");
-    const int thread = thread_anew();
-    const T* from = images_ + buffer(z) * Layout::kImages +
-                    thread / kGroups * Layout::kImageWidth + thread % kGroups * kGroup;
+    const unsigned int thread = thread_anew();
+    constexpr unsigned int kBetweenRows = Layout::kImageWidth - Shape::kWidth;
+    const T* from = images_ + buffer(z) * Layout::kImages + thread * kGroup +
+                    thread / kGroups * kBetweenRows;
     T* to = moment_rows_ + buffer(z) * Layout::kMomentRows + thread * kGroup;
 #pragma unroll 1
-    for (int i = thread; i < kItems; i += kThreads) {
+    for (unsigned int i = thread; i < kItems; i += kThreads) {
       T in[kGroup + 2 * kRadius], out[kGroup];
       load_image_row(from, in);
       convolve(job_.window, window_of_moment(0), in, out);
@@ -392,10 +403,8 @@ class Volume {
   }
 
   // A slice of row-filtered moments -> the slice of the map that it completes.
-  __device__ __forceinline__ void make_map(int z) {
-    if (!slices_.hold(z)) return;
+  __device__ __forceinline__ void make_map(int z, bool complete) {
     const int map_slice = z - kRadius;
-    const bool complete = map_.hold(map_slice);
     const unsigned int flags = own_->flags;
     const bool weighted =
         kWork != VolumeWork::kMap && job_.weight != nullptr && complete;
@@ -410,42 +419,45 @@ class Volume {
       }
     }
     T tall[kTall];
-    if (is_inside(z)) {
-      const unsigned int thread = thread_anew();
+    if (z < images_end_) {
       T in[kTall + 2 * kRadius];
-      load_column<Shape::kWidth>(moment_rows_ + buffer(z) * Layout::kMomentRows +
-                                     tall_moment(thread) * Layout::kMomentPlane +
-                                     tall_row(thread) * Shape::kWidth +
-                                     map_column(thread),
-                                 in);
+      load_column<Shape::kWidth>(
+          moment_rows_ + buffer(z) * Layout::kMomentRows + *moments_at_, in);
       convolve_down(job_.window, in, tall);
     } else {
-      constexpr T kInverse = T(1 / double(Taps::kScale));
-      const SumDifference<T> zero = sum_difference(T(0), T(0), common_->offsets);
-      const int moment = tall_moment(thread_);
-      const T v = (moment % 2 == 0 ? zero.s : zero.d) * kInverse;
+      const T v = padding(common_->offsets);
 #pragma unroll
-      for (T& mean : tall) mean = moment < 2 ? v : v * v;
+      for (T& mean : tall) mean = v;
+    }
+    if (complete) {
+      T completed[kTall];
+#pragma unroll
+      for (int r = 0; r < kTall; ++r) {
+        completed[r] = completed_by(job_.window, tall[r], sums_[r]);
+      }
+      T moments[kMoments][kRows];
+      exchange(completed, moments);
+      take_map(map_slice, flags, moments, weighted, weight);
     }
 #pragma unroll
-    for (int r = 0; r < kTall; ++r) {
-      tall[r] = add_slice(job_.window, tall[r], sums_[r]);
-    }
-    if (!complete) return;
-    T moments[kMoments][kRows];
-    exchange(tall, moments);
+    for (int r = 0; r < kTall; ++r) add_slice(job_.window, tall[r], sums_[r]);
+  }
+
+  // A slice of the map, of which the thread has the moments of kRows pixels.
+  __device__ __forceinline__ void take_map(int map_slice, unsigned int flags,
+                                           const T (&moments)[kMoments][kRows],
+                                           bool weighted, const T (&weight)[kRows]) {
     if (map_slice % VolumeSum<T>::kSlices == 0) flush();
     const Centre<T> centre = common_->centre;
     const unsigned int thread = thread_anew();
     T* const maps = kDerivatives
-                        ? of_global_memory(common_->results) +
-                              (map_slice - job_.map_z) * job_.derivative_slice +
-                              own_->out_at
+                        ? of_global_memory(derivatives_) + own_->out_at
                         : maps_ + buffer(map_slice) * Layout::kMapWords +
                               map_row(thread) * Layout::kMapPitch + map_column(thread);
     constexpr int kMapPlane =
         kDerivatives ? Shape::kWidth * Shape::kHeight : Layout::kMapPlane;
     constexpr int kMapPitch = kDerivatives ? Shape::kWidth : Layout::kMapPitch;
+    T halves[kRows];
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       const Moments<T> m = {moments[0][r], moments[1][r], moments[2][r], moments[3][r]};
@@ -469,12 +481,19 @@ class Volume {
           maps[k * kMapPlane + r * kMapPitch] =
               has(flags, kThereBit + r) ? derivatives[k] : T(0);
         }
-      } else if (job_.map && has(flags, kOwnedBit + r)) {
-        store(job_.map + map_at(map_slice, r),
-              map_value(terms.half_dissimilarity(T(1)), T(1)));
+      } else {
+        halves[r] = terms.half_dissimilarity(T(1));
       }
     }
-    sum_.end_slice(out_.hold(map_slice));
+    if constexpr (kDerivatives) derivatives_ += job_.derivative_slice;
+    if (kWork == VolumeWork::kMap && job_.map) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        if (!has(flags, kOwnedBit + r)) continue;
+        store(job_.map + map_at(map_slice, r), map_value(halves[r], T(1)));
+      }
+    }
+    sum_.end_slice(!kGradient || out_.hold(map_slice));
   }
 
   // From the rows that lanes have of one moment to all moments of the pixels that they
@@ -545,11 +564,13 @@ class Volume {
     }
   }
 
-  // The pixels of both images whose gradients a thread has, in kDeep slices from z on.
-  __device__ __forceinline__ void load_own(int z, T (&x)[kDeep], T (&y)[kDeep]) const {
+  // The pixels of both images whose gradients a thread has, in kDeep slices from z on,
+  // which is so many behind the one that is loaded next.
+  __device__ __forceinline__ void load_own(int z, int behind, T (&x)[kDeep],
+                                           T (&y)[kDeep]) const {
     const Own own = *own_;
-    const T* const img1 = in_slice(common_->img1, z);
-    const T* const img2 = in_slice(common_->img2, z);
+    const T* const img1 = img1_ - behind * job_.slice;
+    const T* const img2 = img2_ - behind * job_.slice;
 #pragma unroll
     for (int i = 0; i < kDeep; ++i) {
       const bool in = has(own.flags, kOutBit) && z + i < out_.end;
@@ -579,7 +600,7 @@ class Volume {
       Maps::template gradients<false, false>(means[i], v.s, v.d, T(0), T(0),
                                              job_.gradient_factors, gradient);
       if (z + i < out_.end) {
-        store(common_->results + (z + i) * job_.slice + own.out_at, gradient[0]);
+        store(common_->gradient + (z + i) * job_.slice + own.out_at, gradient[0]);
       }
     }
   }
@@ -674,6 +695,7 @@ class Volume {
   const Job& job_;
   Common* const common_;
   Own* const own_;
+  int* const moments_at_;  // where the columns are that a thread convolves
   T* const images_;
   T* const moment_rows_;
   T* const maps_;
@@ -682,7 +704,15 @@ class Volume {
   T* const exchange_;
   const int thread_;
 
-  Slices slices_, map_, out_;   // of the images, the map and the results that it takes
+  // Of the images, the map and the results that it takes, those of the images with the
+  // padding behind them, which begins with slice images_end_.
+  Slices slices_, map_, out_;
+  int images_end_;
+  // From where the column begins, in the slices of the images and the map that come
+  // next.
+  const T* img1_;
+  const T* img2_;
+  T* derivatives_;
   int slot_, out_slot_;         // of the ring, that come next
   T sums_[kTall][2 * kRadius];  // of the moment whose rows it has
   VolumeSum<T> sum_;
@@ -703,7 +733,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     volume_kernel(const __grid_constant__ VolumeJob<T, Taps> job) {
   extern __shared__ __align__(16) unsigned char shared[];
   if constexpr (fits_this_architecture<kWork, Shape>()) {
-    Volume<T, kWork, Taps, Shape>(job, shared).run();
+    unsigned char* pinned = shared;
+    pin_shared(pinned);
+    Volume<T, kWork, Taps, Shape>(job, pinned).run();
   } else {
     __trap();
   }

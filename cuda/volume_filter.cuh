@@ -1,5 +1,5 @@
-// What the kernels of volumes have in common: the window along the depth, the centres,
-// and how they write.
+// What the kernels of volumes have in common: which columns a block takes, the window
+// along the depth, the centres, and how they write.
 
 #ifndef JAX_FUSED_SSIM_CUDA_VOLUME_FILTER_CUH_
 #define JAX_FUSED_SSIM_CUDA_VOLUME_FILTER_CUH_
@@ -12,35 +12,43 @@
 #include "common/window.h"
 #include "cuda/centre.cuh"
 #include "cuda/convolve.cuh"
+#include "cuda/pieces.cuh"
 
 namespace jax_fused_ssim::cuda {
 
-// Adds a slice to the sums along the depth that are not complete, the next of which it
-// completes. The order is that in which slices come.
+// The sum along the depth that a slice completes, and those that are not complete, once
+// it is added, the next to be complete first. The order is that in which slices come.
 template <typename T>
-__device__ __forceinline__ T add_slice(const CompiledWindow<T>&, T v,
-                                       T (&sums)[2 * kRadius]) {
-  const T complete = fma(normal_tap<T>(2 * kRadius), v, sums[0]);
+__device__ __forceinline__ T completed_by(const CompiledWindow<T>&, T v,
+                                          const T (&sums)[2 * kRadius]) {
+  return fma(normal_tap<T>(2 * kRadius), v, sums[0]);
+}
+template <typename T>
+__device__ __forceinline__ T completed_by(const GivenWindow<T>& window, T v,
+                                          const T (&sums)[2 * kRadius]) {
+  constexpr int kLast = 2 * kRadius;
+  return window.has(kLast) ? fma(window.taps[kLast], v, sums[0]) : sums[0];
+}
+template <typename T>
+__device__ __forceinline__ void add_slice(const CompiledWindow<T>&, T v,
+                                          T (&sums)[2 * kRadius]) {
 #pragma unroll
   for (int k = 0; k < 2 * kRadius - 1; ++k) {
     sums[k] = fma(normal_tap<T>(2 * kRadius - 1 - k), v, sums[k + 1]);
   }
   sums[2 * kRadius - 1] = normal_tap<T>(0) * v;
-  return complete;
 }
 template <typename T>
-__device__ __forceinline__ T add_slice(const GivenWindow<T>& window, T v,
-                                       T (&sums)[2 * kRadius]) {
+__device__ __forceinline__ void add_slice(const GivenWindow<T>& window, T v,
+                                          T (&sums)[2 * kRadius]) {
   const auto with = [&](int tap, T sum) {
     return window.has(tap) ? fma(window.taps[tap], v, sum) : sum;
   };
-  const T complete = with(2 * kRadius, sums[0]);
 #pragma unroll
   for (int k = 0; k < 2 * kRadius - 1; ++k) {
     sums[k] = with(2 * kRadius - 1 - k, sums[k + 1]);
   }
   sums[2 * kRadius - 1] = with(0, T(0));
-  return complete;
 }
 
 __device__ __forceinline__ void store_four(float* to, const float (&v)[4]) {
@@ -57,6 +65,20 @@ __device__ __forceinline__ T* of_global_memory(T* p) {
   __builtin_assume(__isGlobal(p));
 #endif
   return p;
+}
+
+// Calls `march(piece, column, channel)` for every piece of a column that the block has,
+// which begins with that channel.
+template <typename Job, typename March>
+__device__ __forceinline__ void march_columns(const Job& job, const March& march) {
+  Pieces<Job> pieces(job, blockIdx.x);
+  Piece piece;
+  while (pieces.next(job, piece)) {
+    const int64_t column = job.column(piece.strip);
+    if (column >= job.columns) break;
+    march(piece, column, pieces.first_channel());
+    __syncthreads();
+  }
 }
 
 // The centres of planes that begin so many elements into the images, by a whole warp.

@@ -44,15 +44,10 @@ class VolumeGradient {
   __device__ __forceinline__ void run() {
     let_next_launch_begin();
     wait_for_launch_before();
-    Pieces<Job> pieces(job_, blockIdx.x);
-    Piece piece;
-    while (pieces.next(job_, piece)) {
-      const int64_t column = job_.column(piece.strip);
-      if (column >= job_.columns) break;
-      place(piece, column, pieces.first_channel());
+    march_columns(job_, [this](const Piece& piece, int64_t column, int64_t channel) {
+      place(piece, column, channel);
       march();
-      __syncthreads();
-    }
+    });
   }
 
  private:
@@ -270,7 +265,8 @@ class VolumeGradient {
       }
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        means[r][map] = add_slice(job_.mirrored, v[r], sums_[r][map]);
+        means[r][map] = completed_by(job_.mirrored, v[r], sums_[r][map]);
+        add_slice(job_.mirrored, v[r], sums_[r][map]);
       }
     }
     if (!writes) return;

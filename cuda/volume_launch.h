@@ -14,26 +14,49 @@
 
 namespace jax_fused_ssim::cuda {
 
-// How the columns of a call are cut into what the blocks of a launch take.
+// How the columns of a call are cut into what the blocks of a launch take: each column
+// into ranges of its own, where there are more blocks than columns; whole columns, of
+// which a block takes one after the other; or ranges that run on from one column to the
+// next. The first two keep neighbours at the same depth, where their halos are the
+// same; the last leaves no block without work. Fewest steps win.
 template <typename Job>
 Grid cut_columns(const Device& device, const Call& call, int64_t height, int64_t width,
                  int own_height, int own_width, int halo_slices, int blocks, Job& job) {
-  const auto columns = [](int64_t side, int64_t own) { return (side + own - 1) / own; };
-  job.columns_y = columns(height, own_height);
-  job.columns_x = columns(width, own_width);
+  const auto quotient_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  job.columns_y = quotient_up(height, own_height);
+  job.columns_x = quotient_up(width, own_width);
   job.derivative_slice = job.columns_y * job.columns_x * DerivativeMaps<1>::kCount *
                          own_height * own_width;
-  job.columns = call.images * job.columns_y * job.columns_x;
-  const int64_t at_a_time = int64_t{device.multiprocessors} * blocks;
-  job.cut = cut_of(job.columns, job.rows, job.parts, halo_slices, at_a_time);
-  job.at_a_time = std::max<int64_t>(1, at_a_time / job.parts);
-  job.waves = (job.columns + job.at_a_time - 1) / job.at_a_time;
-  // Unless that takes longer: a range that goes on begins and ends within a column.
-  const int64_t of_column = job.rows + halo_slices;
-  if (job.waves * of_column > job.columns * of_column / job.at_a_time + halo_slices) {
-    job.waves = 1;
+  const int64_t columns = call.images * job.columns_y * job.columns_x;
+  const int64_t rows = job.rows;
+  job.columns = columns;
+  job.at_a_time =
+      std::max<int64_t>(1, int64_t{device.multiprocessors} * blocks / job.parts);
+
+  // Measured in steps: to begin, and to end a column and begin the next one.
+  constexpr int64_t kBegin = 3, kNext = 8;
+  constexpr int64_t kLeastRows = 4;
+  job.waves = quotient_up(columns, job.at_a_time);
+  int64_t least = job.waves * (rows + kNext);
+  job.cut = job.waves == 1 ? Cut(columns, 1, rows, 0)
+                           : Cut(job.at_a_time, 1, job.waves * rows, 0);
+  const int64_t own =
+      std::min(job.at_a_time / columns, std::max<int64_t>(1, rows / kLeastRows));
+  if (own > 1) {
+    // Of two ranges each has one end where the column has it.
+    const int64_t steps =
+        quotient_up(rows, own) + (own == 2 ? halo_slices / 2 : halo_slices) + kBegin;
+    if (steps < least) {
+      least = steps;
+      job.cut = Cut(columns, own, rows, 0);
+    }
   }
-  if (job.waves > 1) job.cut = Cut(job.at_a_time, 1, job.waves * job.rows, 0);
+  const int64_t ranges =
+      std::min(job.at_a_time, std::max<int64_t>(1, columns * rows / kLeastRows));
+  if (columns * (rows + kNext) / ranges + halo_slices + kBegin < least) {
+    job.waves = 1;
+    job.cut = Cut(1, ranges, columns * (rows + kNext), kNext);
+  }
   return {job.cut.ranges * job.parts, 0};
 }
 

@@ -112,7 +112,7 @@ struct VolumeLayout {
                                kMapPitch >= kGroup * kOutGroups + 2 * kRadius),
                 "");
 
-  static constexpr int kKeptBytes = 48 + 4 * int(sizeof(T)) + 16 * Shape::kThreads;
+  static constexpr int kKeptBytes = 32 + 4 * int(sizeof(T)) + 20 * Shape::kThreads;
   static constexpr int kBytes =
       kKeptBytes +
       int(sizeof(T)) * (kImageWords + kBuffers * (kMomentRows + kMapWords + kRowWords) +

@@ -153,7 +153,9 @@ def test_many_columns():
 )
 def test_derivatives_in_memory(monkeypatch, volume, padding, window, dtype, last):
     """Gradients are the same with room for them and without, by other kernels; of sides
-    that are multiples of a block's and that are not."""
+    that are multiples of a block's and that are not. On GPUs with little shared memory
+    one of the kernels has the taps of the formula's window as any others."""
+    of_taps = 1e-6 if (window, dtype) == (FORMULA, "float32") else 0
     spec = spec_of(last, padding, window)
     with jax.enable_x64(dtype == "float64"):
         shape = (*volume, 2) if last else (2, *volume)
@@ -169,9 +171,9 @@ def test_derivatives_in_memory(monkeypatch, volume, padding, window, dtype, last
         for name in NAMES:
             losses = OPS[name].loss
             for a, b in zip(found[name][losses:], without[name][losses:], strict=True):
-                np.testing.assert_array_equal(a, b, err_msg=name)
+                assert reference.relative(a, b) <= of_taps, name
             for a, b in zip(found[name][:losses], without[name][:losses], strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-15, err_msg=name)
+                np.testing.assert_allclose(a, b, rtol=max(1e-15, of_taps), err_msg=name)
 
 
 def test_room_for_derivatives():
