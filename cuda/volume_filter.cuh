@@ -74,7 +74,7 @@ __device__ __forceinline__ void march_columns(const Job& job, const March& march
   Pieces<Job> pieces(job, blockIdx.x);
   Piece piece;
   while (pieces.next(job, piece)) {
-    const int64_t column = job.column(piece.strip);
+    const int64_t column = job.column(piece);
     if (column >= job.columns) break;
     march(piece, column, pieces.first_channel());
     __syncthreads();

@@ -14,11 +14,11 @@
 
 namespace jax_fused_ssim::cuda {
 
-// How the columns of a call are cut into what the blocks of a launch take: each column
-// into ranges of its own, where there are more blocks than columns; whole columns, of
-// which a block takes one after the other; or ranges that run on from one column to the
-// next. The first two keep neighbours at the same depth, where their halos are the
-// same; the last leaves no block without work. Fewest steps win.
+// How the columns of a call are cut into what the blocks of a launch take: whole
+// columns, one after the other, of which blocks that would have none share the last; or
+// ranges that run on from one column to the next. The first keeps neighbours at the
+// same depth, where their halos are the same; the second has work for all blocks.
+// Fewest steps win.
 template <typename Job>
 Grid cut_columns(const Device& device, const Call& call, int64_t height, int64_t width,
                  int own_height, int own_width, int halo_slices, int blocks, Job& job) {
@@ -36,24 +36,25 @@ Grid cut_columns(const Device& device, const Call& call, int64_t height, int64_t
   // Measured in steps: to begin, and to end a column and begin the next one.
   constexpr int64_t kBegin = 3, kNext = 8;
   constexpr int64_t kLeastRows = 4;
+  const auto shared_by = [&](int64_t columns) {
+    return std::min(job.at_a_time / columns, std::max<int64_t>(1, rows / kLeastRows));
+  };
+  // Of two parts of a column each has one end where the column has it.
+  const auto steps_of_part = [&](int64_t parts) {
+    if (parts == 1) return rows + kNext;
+    return quotient_up(rows, parts) + (parts == 2 ? halo_slices / 2 : halo_slices) +
+           kBegin;
+  };
   job.waves = quotient_up(columns, job.at_a_time);
-  int64_t least = job.waves * (rows + kNext);
-  job.cut = job.waves == 1 ? Cut(columns, 1, rows, 0)
+  const int64_t before_last = job.waves - 1;
+  job.last_shared_by = shared_by(columns - before_last * job.at_a_time);
+  job.cut = job.waves == 1 ? Cut(columns, job.last_shared_by, rows, 0)
                            : Cut(job.at_a_time, 1, job.waves * rows, 0);
-  const int64_t own =
-      std::min(job.at_a_time / columns, std::max<int64_t>(1, rows / kLeastRows));
-  if (own > 1) {
-    // Of two ranges each has one end where the column has it.
-    const int64_t steps =
-        quotient_up(rows, own) + (own == 2 ? halo_slices / 2 : halo_slices) + kBegin;
-    if (steps < least) {
-      least = steps;
-      job.cut = Cut(columns, own, rows, 0);
-    }
-  }
+  const int64_t steps =
+      before_last * (rows + kNext) + steps_of_part(job.last_shared_by);
   const int64_t ranges =
       std::min(job.at_a_time, std::max<int64_t>(1, columns * rows / kLeastRows));
-  if (columns * (rows + kNext) / ranges + halo_slices + kBegin < least) {
+  if (columns * (rows + kNext) / ranges + halo_slices + kBegin < steps) {
     job.waves = 1;
     job.cut = Cut(1, ranges, columns * (rows + kNext), kNext);
   }

@@ -15,6 +15,7 @@
 #include "cuda/cut.h"
 #include "cuda/job.h"
 #include "cuda/leading.cuh"
+#include "cuda/pieces.cuh"
 
 namespace jax_fused_ssim::cuda {
 
@@ -224,9 +225,10 @@ struct VolumeJob : Job<T_> {
   int64_t derivative_slice;  // elements of theirs
   int64_t columns_y, columns_x;
   // Where blocks take columns one after the other, all those at the same time that are
-  // neighbours, as their halos are the same: how many each takes, and how many there
-  // are at a time. Else 1: they go on from one column to the next.
-  int64_t waves, at_a_time;
+  // neighbours, as their halos are the same: how many each takes, how many there are at
+  // a time, and how many blocks share each of the last. Else 1: they go on from one
+  // column to the next.
+  int64_t waves, at_a_time, last_shared_by;
   int64_t columns;  // in all
   bool has_pairs;   // two neighbours may be read at once, the first at an even place
   int64_t rows;     // slices of the results
@@ -235,11 +237,16 @@ struct VolumeJob : Job<T_> {
   Cut cut;
   Taps window, mirrored;  // mirrored: leads back from the map
 
-  // The column of a strip, of which there may be none.
-  __device__ __forceinline__ int64_t column(int64_t strip) const {
-    if (waves == 1) return strip;
-    uint64_t block = static_cast<uint64_t>(strip);
+  // The column of a piece, of which there may be none.
+  __device__ __forceinline__ int64_t column(Piece& piece) const {
+    if (waves == 1) return piece.strip;
+    uint64_t block = static_cast<uint64_t>(piece.strip);
     const int64_t wave = take_index(block, waves);
+    if (wave == waves - 1 && last_shared_by > 1) {
+      const int64_t part = take_index(block, last_shared_by);
+      piece.begin = static_cast<int>(part * rows / last_shared_by);
+      piece.end = static_cast<int>((part + 1) * rows / last_shared_by);
+    }
     return wave * at_a_time + static_cast<int64_t>(block);
   }
 
