@@ -300,8 +300,8 @@ bool run(const Options& options, cudaStream_t stream, const Size& size,
   const Memory more(has_two || leaves_out ? plane_pixels * call_bytes : 0, 1);
   const Memory scales(has_weights ? kWeightScales * call_bytes : 0, 1);
   if (size.depth && kind.gradients && !options.no_room) {
-    call.scratch_words +=
-        derivative_words(size.depth, size.height, size.width, call_bytes);
+    call.scratch_words += derivative_words(size.depth, size.height, size.width,
+                                           call_bytes, kind.gradients);
   }
   const Memory scratch(call.planes() * call.scratch_words * 4, 1);
   for (int set = 0; set < sets; ++set) {

@@ -64,7 +64,7 @@ class Volume {
  public:
   using Job = VolumeJob<T, Taps>;
   using Layout = VolumeLayout<T, kWork, Shape>;
-  using Maps = DerivativeMaps<1>;
+  using Maps = typename Layout::Maps;
 
   __device__ __forceinline__ Volume(const Job& job, unsigned char* shared)
       : job_(job),
@@ -97,7 +97,8 @@ class Volume {
 
  private:
   static constexpr bool kGradient = kWork == VolumeWork::kGradient;
-  static constexpr bool kDerivatives = kWork == VolumeWork::kDerivatives;
+  static constexpr bool kDerivatives =
+      kWork == VolumeWork::kDerivatives || kWork == VolumeWork::kBothDerivatives;
   static constexpr int kBuffers = Layout::kBuffers;
   static constexpr int kRows = Shape::kRows;
   static constexpr int kTall = Shape::kTall;
@@ -300,7 +301,9 @@ class Volume {
       if (steps >= kRowsLag && z - kRowsLag < images_end_) {
         filter_image_rows(z - kRowsLag);
       }
-      if (writes) write_gradients(out, own_x, own_y);
+      if constexpr (kGradient) {
+        if (writes) write_gradients(out, own_x, own_y);
+      }
       end_stage();
       if (steps >= kMapLag && (!kGradient || z - kMapLag < slices_.end)) {
         make_map(z - kMapLag, incomplete <= 0);
@@ -467,11 +470,10 @@ class Volume {
         T derivatives[Layout::kMaps];
         Maps::at_pixel(m, terms, T(1), derivatives);
         // The rows of all maps have the unit window.
-        static_assert(Layout::kMaps == 3 && Maps::window(0) == Window::kNormal &&
-                          Maps::window(1) == Window::kUnit &&
-                          Maps::window(2) == Window::kUnit,
-                      "");
-        derivatives[0] *= Taps::kScale;
+#pragma unroll
+        for (int k = 0; k < Layout::kMaps; ++k) {
+          if (Maps::window(k) == Window::kNormal) derivatives[k] *= Taps::kScale;
+        }
         if (weighted) {
 #pragma unroll
           for (T& derivative : derivatives) derivative *= weight[r];

@@ -1,4 +1,4 @@
-// The gradient of volumes from the derivatives that cuda/volume.cuh left in memory.
+// The gradients of volumes from the derivatives that cuda/volume.cuh left in memory.
 //
 // A block owns Shape::kWidth x Shape::kHeight pixels of the gradient in every slice of
 // its piece of the depth, and takes one slice a step: the derivatives there and in a
@@ -28,12 +28,12 @@
 
 namespace jax_fused_ssim::cuda {
 
-template <typename T, typename Taps, typename Shape>
+template <typename T, int kGradients, typename Taps, typename Shape>
 class VolumeGradient {
  public:
   using Job = VolumeJob<T, Taps>;
-  using Layout = VolumeGradientLayout<T, Shape>;
-  using Maps = DerivativeMaps<1>;
+  using Layout = VolumeGradientLayout<T, kGradients, Shape>;
+  using Maps = DerivativeMaps<kGradients>;
 
   __device__ __forceinline__ VolumeGradient(const Job& job, unsigned char* shared)
       : job_(job),
@@ -78,7 +78,9 @@ class VolumeGradient {
     const int64_t at = begin_ * job_.slice + own;
     img1_ = img1 + at;
     img2_ = img2 + at;
-    grad_ = job_.grad1 + image * job_.depth * job_.slice + channel + at;
+    const int64_t result = image * job_.depth * job_.slice + channel + at;
+    grad_[0] = job_.grad1 + result;
+    if constexpr (kGradients == 2) grad_[1] = job_.grad2 + result;
     row_ = job_.width * job_.channels;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -274,12 +276,16 @@ class VolumeGradient {
     for (int r = 0; r < kRows; ++r) {
       const SumDifference<T> v =
           sum_difference<false>(x[r], y[r], offsets_, job_.constants.tap_over_range);
-      T gradient[1];
+      T gradient[kGradients];
       Maps::template gradients<false, false>(means[r], v.s, v.d, T(0), T(0),
                                              job_.gradient_factors, gradient);
-      if (there_[r]) store(of_global_memory(grad_) + r * row_, gradient[0]);
+#pragma unroll
+      for (int k = 0; k < kGradients; ++k) {
+        if (there_[r]) store(of_global_memory(grad_[k]) + r * row_, gradient[k]);
+      }
     }
-    advance(grad_, job_.slice);
+#pragma unroll
+    for (T*& gradient : grad_) advance(gradient, job_.slice);
   }
 
   // The pixels of both images whose gradients a thread has in the slice that comes
@@ -309,7 +315,7 @@ class VolumeGradient {
   // below.
   const T* img1_;
   const T* img2_;
-  T* grad_;
+  T* grad_[kGradients];
   int64_t row_;
   // What the thread copies of a map of derivatives.
   const T* from_[kCopies];
@@ -319,7 +325,7 @@ class VolumeGradient {
   T sums_[kRows][kMaps][2 * kRadius];
 };
 
-template <typename T, typename Taps, typename Shape>
+template <typename T, int kGradients, typename Taps, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     volume_gradient_kernel(const __grid_constant__ VolumeJob<T, Taps> job) {
   extern __shared__ __align__(16) unsigned char shared[];
@@ -329,7 +335,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   constexpr bool kFits = true;
 #endif
   if constexpr (kFits) {
-    VolumeGradient<T, Taps, Shape>(job, shared).run();
+    VolumeGradient<T, kGradients, Taps, Shape>(job, shared).run();
   } else {
     __trap();
   }

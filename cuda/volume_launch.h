@@ -21,12 +21,12 @@ namespace jax_fused_ssim::cuda {
 // Fewest steps win.
 template <typename Job>
 Grid cut_columns(const Device& device, const Call& call, int64_t height, int64_t width,
-                 int own_height, int own_width, int halo_slices, int blocks, Job& job) {
+                 int own_height, int own_width, int halo_slices, int blocks, int maps,
+                 Job& job) {
   const auto quotient_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   job.columns_y = quotient_up(height, own_height);
   job.columns_x = quotient_up(width, own_width);
-  job.derivative_slice = job.columns_y * job.columns_x * DerivativeMaps<1>::kCount *
-                         own_height * own_width;
+  job.derivative_slice = job.columns_y * job.columns_x * maps * own_height * own_width;
   const int64_t columns = call.images * job.columns_y * job.columns_x;
   const int64_t rows = job.rows;
   job.columns = columns;
@@ -68,29 +68,30 @@ cudaError_t launch_volume_kernel(cudaStream_t stream, const Device& device,
   constexpr bool kOfMap = kWork == VolumeWork::kMap;
   VolumeJob<T, Taps> job(call);
   job.rows = kWork == VolumeWork::kGradient ? job.depth : job.map_depth;
-  Grid grid =
-      cut_columns(device, call, kOfMap ? job.map_height : job.height,
-                  kOfMap ? job.map_x + job.map_width : job.width, Layout::kOutHeight,
-                  Layout::kOutWidth, 2 * Layout::kImageHalo, Shape::kBlocks, job);
+  Grid grid = cut_columns(device, call, kOfMap ? job.map_height : job.height,
+                          kOfMap ? job.map_x + job.map_width : job.width,
+                          Layout::kOutHeight, Layout::kOutWidth, 2 * Layout::kImageHalo,
+                          Shape::kBlocks, Layout::kMaps, job);
   grid.threads = Shape::kThreads;
   grid.shared_bytes = Layout::kBytes;
   return launch(stream, device, job.accumulators != nullptr,
                 volume_kernel<T, kWork, Taps, Shape>, grid, job);
 }
 
-// The gradient from derivatives that are in memory.
-template <typename T, typename Taps, typename Shape>
+// The gradients from derivatives that are in memory.
+template <typename T, int kGradients, typename Taps, typename Shape>
 cudaError_t launch_volume_gradient(cudaStream_t stream, const Device& device,
                                    const Call& call) {
-  using Layout = VolumeGradientLayout<T, Shape>;
+  using Layout = VolumeGradientLayout<T, kGradients, Shape>;
   VolumeJob<T, Taps> job(call);
   job.rows = job.depth;
-  Grid grid = cut_columns(device, call, job.height, job.width, Shape::kHeight,
-                          Shape::kWidth, 2 * kRadius, Shape::kBlocks, job);
+  Grid grid =
+      cut_columns(device, call, job.height, job.width, Shape::kHeight, Shape::kWidth,
+                  2 * kRadius, Shape::kBlocks, Layout::kMaps, job);
   grid.threads = Shape::kThreads;
   grid.shared_bytes = Layout::kBytes;
-  return launch(stream, device, true, volume_gradient_kernel<T, Taps, Shape>, grid,
-                job);
+  return launch(stream, device, true,
+                volume_gradient_kernel<T, kGradients, Taps, Shape>, grid, job);
 }
 
 // The taps of the window that is compiled in.
@@ -117,49 +118,60 @@ cudaError_t with_taps(const Call& call, const Launch& launch) {
 }
 
 // With derivatives in memory: two launches.
+template <typename T, int kGradients, typename Shape, typename GradientShape>
+cudaError_t launch_volume_twice_as(cudaStream_t stream, const Device& device,
+                                   const Call& call) {
+  // What one writes the other reads.
+  static_assert(Shape::kWidth == GradientShape::kWidth &&
+                    Shape::kHeight == GradientShape::kHeight &&
+                    kDerivativeSide % Shape::kWidth == 0 &&
+                    kDerivativeSide % Shape::kHeight == 0,
+                "");
+  constexpr VolumeWork kWork =
+      kGradients == 2 ? VolumeWork::kBothDerivatives : VolumeWork::kDerivatives;
+  return with_taps<T, Shape::kIsForCompiledWindow>(
+      call, [&](auto taps, const Call& call) {
+        using Taps = decltype(taps);
+        const cudaError_t error =
+            launch_volume_kernel<T, kWork, Taps, Shape>(stream, device, call);
+        if (error != cudaSuccess) return error;
+        return launch_volume_gradient<T, kGradients, Taps, GradientShape>(stream,
+                                                                          device, call);
+      });
+}
+
+// Whether both kernels of this run.
+template <typename T, int kGradients, typename Shape, typename GradientShape>
+bool fits_twice(const Device& device) {
+  return VolumeLayout<T, VolumeWork::kDerivatives, Shape>::kBytes <=
+             device.shared_bytes &&
+         VolumeGradientLayout<T, kGradients, GradientShape>::kBytes <=
+             device.shared_bytes;
+}
+
 template <typename T>
 cudaError_t launch_volume_twice(cudaStream_t stream, const Device& device,
                                 const Call& call) {
-  const auto with = [&](auto shape, auto gradient_shape) {
-    using Shape = decltype(shape);
-    using GradientShape = decltype(gradient_shape);
-    // What one writes the other reads.
-    static_assert(Shape::kWidth == GradientShape::kWidth &&
-                      Shape::kHeight == GradientShape::kHeight &&
-                      kDerivativeSide % Shape::kWidth == 0 &&
-                      kDerivativeSide % Shape::kHeight == 0,
-                  "");
-    return with_taps<T, Shape::kIsForCompiledWindow>(
-        call, [&](auto taps, const Call& call) {
-          using Taps = decltype(taps);
-          const cudaError_t error =
-              launch_volume_kernel<T, VolumeWork::kDerivatives, Taps, Shape>(
-                  stream, device, call);
-          if (error != cudaSuccess) return error;
-          return launch_volume_gradient<T, Taps, GradientShape>(stream, device, call);
-        });
-  };
   if constexpr (sizeof(T) == sizeof(float)) {
-    using Layout = VolumeLayout<T, VolumeWork::kDerivatives, OverlappingVolume>;
-    const auto fits = [&](auto shape) {
-      return Layout::kBytes <= device.shared_bytes &&
-             VolumeGradientLayout<T, decltype(shape)>::kBytes <= device.shared_bytes;
-    };
-    if (fits(LargeVolumeGradient())) {
-      return with(OverlappingVolume(), LargeVolumeGradient());
+    using Value = OverlappingVolume;
+    if (fits_twice<T, 1, Value, LargeVolumeGradient>(device)) {
+      return launch_volume_twice_as<T, 1, Value, LargeVolumeGradient>(stream, device,
+                                                                      call);
     }
-    if (fits(MiddleVolumeGradient())) {
-      return with(OverlappingVolume(), MiddleVolumeGradient());
+    if (fits_twice<T, 1, Value, MiddleVolumeGradient>(device)) {
+      return launch_volume_twice_as<T, 1, Value, MiddleVolumeGradient>(stream, device,
+                                                                       call);
     }
   }
-  return with(SmallVolume(), SmallVolumeGradient());
+  return launch_volume_twice_as<T, 1, SmallVolume, SmallVolumeGradient>(stream, device,
+                                                                        call);
 }
 
 template <typename T, VolumeWork kWork>
 cudaError_t launch_volume_of(cudaStream_t stream, const Device& device,
                              const Call& call) {
   constexpr bool kGradient = kWork == VolumeWork::kGradient;
-  if (kGradient && derivatives_of<T>(call)) {
+  if (kGradient && has_room_for_derivatives<T>(call, 1)) {
     return launch_volume_twice<T>(stream, device, call);
   }
   const auto with = [&](auto shape) {
@@ -188,6 +200,13 @@ cudaError_t launch_volume_of(cudaStream_t stream, const Device& device,
 template <typename T>
 cudaError_t launch_volume(cudaStream_t stream, const Device& device, const Call& call) {
   if (!call.grad1) return launch_volume_of<T, VolumeWork::kMap>(stream, device, call);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (call.grad2 && has_room_for_derivatives<T>(call, 2) &&
+        fits_twice<T, 2, OverlappingVolume, LargeVolumeGradient>(device)) {
+      return launch_volume_twice_as<T, 2, OverlappingVolume, LargeVolumeGradient>(
+          stream, device, call);
+    }
+  }
   Call first = call;
   first.grad2 = nullptr;
   const cudaError_t error =

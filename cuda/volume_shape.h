@@ -20,9 +20,9 @@
 namespace jax_fused_ssim::cuda {
 
 // What a kernel marches for: the sum of a map, or the map; the derivatives of every
-// pixel of the map, written where cuda/volume_gradient.cuh reads them; or the gradient
-// at once.
-enum class VolumeWork { kMap, kDerivatives, kGradient };
+// pixel of the map that one gradient goes back through, or both do, written where
+// cuda/volume_gradient.cuh reads them; or a gradient at once.
+enum class VolumeWork { kMap, kDerivatives, kBothDerivatives, kGradient };
 
 // Pixels of the map that a column has in every slice, how many of them, one below the
 // other, a thread has, and whether the stages of a step work on different slices: that
@@ -56,6 +56,7 @@ using SmallVolume = VolumeShape<16, 16, 1, false, false>;
 template <typename T, VolumeWork kWork, typename Shape>
 struct VolumeLayout {
   static constexpr bool kGradient = kWork == VolumeWork::kGradient;
+  using Maps = DerivativeMaps<kWork == VolumeWork::kBothDerivatives ? 2 : 1>;
   static constexpr int kMapHalo = kGradient ? kRadius : 0;
   static constexpr int kImageHalo = kMapHalo + kRadius;
   static constexpr int kOutWidth = Shape::kWidth - 2 * kMapHalo;
@@ -91,7 +92,7 @@ struct VolumeLayout {
   // along rows and columns: those that the windows of kDeep slices of a gradient see,
   // which are made together, and where stages overlap the one that comes and one more,
   // as a ring of pairs needs half as many looks at where it ends.
-  static constexpr int kMaps = DerivativeMaps<1>::kCount;
+  static constexpr int kMaps = Maps::kCount;
   static constexpr int kDerivativeWords = kMaps * Shape::kWidth * Shape::kHeight;
   static constexpr int kMapPitch = Shape::kWidth + 2;
   static constexpr int kMapPlane = kMapPitch * Shape::kHeight;
@@ -135,15 +136,16 @@ struct VolumeGradientShape {
   static_assert(kThreads % 32 == 0, "whole warps");
 };
 
-// In shared memory the first fits 163 KB, the second 99 KB, and the last 64 KB.
+// In shared memory the first fits 163 KB, for both gradients as well, the second 99 KB,
+// and the last 64 KB.
 using LargeVolumeGradient = VolumeGradientShape<32, 32, 2, 8, 2>;
 using MiddleVolumeGradient = VolumeGradientShape<32, 32, 2, 8, 1>;
 using SmallVolumeGradient = VolumeGradientShape<16, 16, 1, 4, 1>;
 
 // How such a column lies in shared memory, in elements of T.
-template <typename T, typename Shape>
+template <typename T, int kGradients, typename Shape>
 struct VolumeGradientLayout {
-  static constexpr int kMaps = DerivativeMaps<1>::kCount;
+  static constexpr int kMaps = DerivativeMaps<kGradients>::kCount;
   static constexpr int kGroup = Shape::kGroup;
   static constexpr int kAhead = Shape::kAhead;
   static constexpr int kHeight = Shape::kHeight + 2 * kRadius;
@@ -171,14 +173,18 @@ struct VolumeGradientLayout {
       int(sizeof(T)) * (kSlices * kSliceWords + 2 * kRowWords);
 };
 
-// Where the derivatives of a call lie in its scratch: of every plane, slice of the map
-// and column one map of derivatives after the other, zero outside of the map. Null:
-// there is no room.
+// Whether the scratch of a call has room for derivatives.
+template <typename T>
+bool has_room_for_derivatives(const Call& call, int gradients) {
+  const int64_t words =
+      derivative_words(call.map_depth(), call.height, call.width, sizeof(T), gradients);
+  return call.scratch_words >= kScratchWords + words;
+}
+
+// Where they lie there: of every plane, slice of the map and column one map of
+// derivatives after the other, zero outside of the map.
 template <typename T>
 T* derivatives_of(const Call& call) {
-  const int64_t words =
-      derivative_words(call.map_depth(), call.height, call.width, sizeof(T));
-  if (call.scratch_words < kScratchWords + words) return nullptr;
   const int64_t begin = (call.scratch_bytes() + kDerivativeAlignment - 1) /
                         kDerivativeAlignment * kDerivativeAlignment;
   return reinterpret_cast<T*>(static_cast<char*>(call.scratch) + begin);

@@ -137,7 +137,8 @@ def custom_call(
     planes = spec.plane_shape((*_leading_shape(ctx.avals_in, spec), *image))
     words = native.SCRATCH_WORDS
     if platform == "cuda" and name in native.VOLUME_GRADIENT_TARGETS and spec.volumes:
-        words += _derivative_words(ctx.avals_in[0], planes, spec)
+        gradients = sum(a.ndim == len(planes) + 3 for a in ctx.avals_out)
+        words += _derivative_words(ctx.avals_in[0], planes, spec, gradients)
     scratch = ShapedArray((*planes, words), np.dtype("uint32"))
     avals_out = [*ctx.avals_out, scratch]
     attributes = None
@@ -152,13 +153,19 @@ def custom_call(
     return results[:-1]
 
 
-def _derivative_words(image: Any, planes: Sequence[Any], spec: Spec) -> int:
+def _derivative_words(
+    image: Any, planes: Sequence[Any], spec: Spec, gradients: int
+) -> int:
     """32-bit words of scratch that a plane has for derivatives."""
     volume = tuple(image.shape[axis] for axis in spec.spatial_axes)
     if not all(isinstance(n, int) for n in (*planes, *volume)):
         return 0
-    words = native.derivative_words(volume, image.dtype.itemsize)
-    return words if 4 * words * math.prod(planes) <= _MOST_DERIVATIVE_BYTES else 0
+    # Only kernels in float32 make both gradients at once.
+    for maps_of in range(gradients if image.dtype == np.float32 else 1, 0, -1):
+        words = native.derivative_words(volume, image.dtype.itemsize, maps_of)
+        if 4 * words * math.prod(planes) <= _MOST_DERIVATIVE_BYTES:
+            return words
+    return 0
 
 
 def _leading_ndim(avals_in: Sequence[Any], spec: Spec) -> int:

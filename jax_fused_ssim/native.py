@@ -40,14 +40,15 @@ LEAST_GRADIENT_PIXELS: int = extension.LEAST_GRADIENT_PIXELS
 BOUNDS: dict[str, dict[str, tuple[float, float]]] = extension.BOUNDS
 
 
-def derivative_words(volume: tuple[int, int, int], bytes_: int) -> int:
+def derivative_words(volume: tuple[int, int, int], bytes_: int, gradients: int) -> int:
     """32-bit words that the derivatives of a plane take above `SCRATCH_WORDS`.
 
     Args:
       volume: D, H and W.
       bytes_: of an element.
+      gradients: 1, or 2 for both at once.
     """
-    return extension.derivative_words(*volume, bytes_)
+    return extension.derivative_words(*volume, bytes_, gradients)
 
 
 def _runtime_ffi_version() -> tuple[int, int]:
