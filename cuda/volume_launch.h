@@ -36,8 +36,8 @@ Grid cut_columns(const Device& device, const Call& call, int64_t height, int64_t
   // Measured in steps: to begin, and to end a column and begin the next one.
   constexpr int64_t kBegin = 3, kNext = 8;
   constexpr int64_t kLeastRows = 4;
-  const auto shared_by = [&](int64_t columns) {
-    return std::min(job.at_a_time / columns, std::max<int64_t>(1, rows / kLeastRows));
+  const auto shared_by = [&](int64_t count) {
+    return std::min(job.at_a_time / count, std::max<int64_t>(1, rows / kLeastRows));
   };
   // Of two parts of a column each has one end where the column has it.
   const auto steps_of_part = [&](int64_t parts) {
