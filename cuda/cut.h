@@ -40,22 +40,26 @@ struct Cut {
   }
 };
 
+// Into how many ranges `count` strips are cut together, so that as many run at a time
+// as can, unless that leaves each too little to do.
+inline int64_t ranges_of(int64_t count, int64_t rows, int64_t at_a_time) {
+  constexpr int64_t kLeastRows = 4;
+  return std::min(at_a_time, std::max<int64_t>(1, count * rows / kLeastRows));
+}
+
 // How `count` strips of `rows` rows, each shared by `parts` strips of other channels,
-// are cut, of which `at_a_time` run at a time: into so many ranges, unless that leaves
-// each too little to do. A range that goes on from one strip to the next computes
-// `halo_rows` twice more. So where there are as many ranges as strips or more, it can
-// be better to give each strip ranges of its own, though that leaves some strips
-// without one.
+// are cut, of which `at_a_time` run at a time. A range that goes on from one strip to
+// the next computes `halo_rows` twice more. So where there are as many ranges as strips
+// or more, it can be better to give each strip ranges of its own, though that leaves
+// some strips without one.
 inline Cut cut_of(int64_t count, int64_t rows, int64_t parts, int64_t halo_rows,
                   int64_t at_a_time) {
   // To begin again takes about as long as the rows that are computed again.
-  constexpr int64_t kLeastRows = 4;
   const int64_t gap = 2 * halo_rows;
   const int64_t most = std::max<int64_t>(1, at_a_time / parts);
   const int64_t all_rows = count * (rows + gap);
-  const int64_t ranges =
-      std::min(most, std::max<int64_t>(1, count * rows / kLeastRows));
-  const int64_t own = std::min(most / count, std::max<int64_t>(1, rows / kLeastRows));
+  const int64_t ranges = ranges_of(count, rows, most);
+  const int64_t own = ranges_of(1, rows, most / count);
   if (own > 0 && rows / own < all_rows / ranges) return Cut(count, own, rows, 0);
   return Cut(1, ranges, all_rows, gap);
 }

@@ -41,24 +41,6 @@
 
 namespace jax_fused_ssim::cuda {
 
-// Where a window of the depth has a tap.
-template <typename T>
-__device__ __forceinline__ bool has_tap(const CompiledWindow<T>&, int) {
-  return true;
-}
-template <typename T>
-__device__ __forceinline__ bool has_tap(const GivenWindow<T>& window, int k) {
-  return window.has(k);
-}
-template <typename T>
-__device__ __forceinline__ T tap(const CompiledWindow<T>&, int k) {
-  return normal_tap<T>(k);
-}
-template <typename T>
-__device__ __forceinline__ T tap(const GivenWindow<T>& window, int k) {
-  return window.taps[k];
-}
-
 template <typename T, VolumeWork kWork, typename Taps, typename Shape>
 class Volume {
  public:
@@ -129,9 +111,9 @@ class Volume {
     int64_t map_at;  // the column's, in the map or its weights
     int64_t plane;
   };
-  // What a thread has of its own: where what it reads, and its pixel of the gradient,
-  // are in a slice of the images, from the beginning of the column's, or where its
-  // derivatives are among those of the column; and bits.
+  // What a thread has of its own, in one load: where what it reads, and its pixel of
+  // the gradient, are in a slice of the images, from the beginning of the column's, or
+  // where its derivatives are among those of the column; and bits.
   struct alignas(16) Own {
     int load_at[kLoads], out_at;
     unsigned int flags;
@@ -213,8 +195,7 @@ class Volume {
     T sum = 0;
 #pragma unroll
     for (int k = 2 * kRadius - 1; k >= 0; --k) {
-      const int next = 2 * kRadius - 1 - k;
-      if (has_tap(job_.window, next)) sum = fma(tap(job_.window, next), padding, sum);
+      sum = with_tap(job_.window, 2 * kRadius - 1 - k, padding, sum);
 #pragma unroll
       for (int r = 0; r < kTall; ++r) sums_[r][k] = sum;
     }
@@ -285,7 +266,8 @@ class Volume {
   __device__ __forceinline__ void march() {
     const int last = kGradient ? out_.end + 2 * kRadius + kOutLag + kDeep - 1
                                : slices_.end + kMapLag;
-    // How many steps there were, and are left until a slice of the map is complete.
+    // How many steps there were, and are left until a slice of the map is complete:
+    // counted, as from z the compiler would compute both anew, from where they begin.
     int steps = 0, incomplete = map_.begin + kRadius + kMapLag - slices_.begin;
 #pragma unroll 1
     for (int z = slices_.begin; z < last; ++z, ++steps, --incomplete) {
@@ -624,8 +606,8 @@ class Volume {
         const T v = at[k * Layout::kSlot + map * Layout::kOutPlane];
 #pragma unroll
         for (int i = 0; i < kDeep; ++i) {
-          if (k < i || k - i >= kWindow || !has_tap(job_.mirrored, k - i)) continue;
-          means[i][map] = fma(tap(job_.mirrored, k - i), v, means[i][map]);
+          if (k < i || k - i >= kWindow) continue;
+          means[i][map] = with_tap(job_.mirrored, k - i, v, means[i][map]);
         }
       }
     }

@@ -16,39 +16,54 @@
 
 namespace jax_fused_ssim::cuda {
 
-// The sum along the depth that a slice completes, and those that are not complete, once
-// it is added, the next to be complete first. The order is that in which slices come.
+// Where a window of the depth has a tap.
 template <typename T>
-__device__ __forceinline__ T completed_by(const CompiledWindow<T>&, T v,
-                                          const T (&sums)[2 * kRadius]) {
-  return fma(normal_tap<T>(2 * kRadius), v, sums[0]);
+__device__ __forceinline__ bool has_tap(const CompiledWindow<T>&, int) {
+  return true;
 }
 template <typename T>
-__device__ __forceinline__ T completed_by(const GivenWindow<T>& window, T v,
-                                          const T (&sums)[2 * kRadius]) {
-  constexpr int kLast = 2 * kRadius;
-  return window.has(kLast) ? fma(window.taps[kLast], v, sums[0]) : sums[0];
+__device__ __forceinline__ bool has_tap(const GivenWindow<T>& window, int k) {
+  return window.has(k);
 }
 template <typename T>
-__device__ __forceinline__ void add_slice(const CompiledWindow<T>&, T v,
+__device__ __forceinline__ T tap(const CompiledWindow<T>&, int k) {
+  return normal_tap<T>(k);
+}
+template <typename T>
+__device__ __forceinline__ T tap(const GivenWindow<T>& window, int k) {
+  return window.taps[k];
+}
+
+// A sum along the depth with what a slice adds by one tap.
+template <typename Taps, typename T>
+__device__ __forceinline__ T with_tap(const Taps& window, int k, T v, T sum) {
+  return has_tap(window, k) ? fma(tap(window, k), v, sum) : sum;
+}
+
+// The sum along the depth that a slice begins, the one that it completes, and those
+// that are not complete, once it is added, the next to be complete first. The order is
+// that in which slices come.
+template <typename T>
+__device__ __forceinline__ T begun_by(const CompiledWindow<T>& window, T v) {
+  return tap(window, 0) * v;
+}
+template <typename T>
+__device__ __forceinline__ T begun_by(const GivenWindow<T>& window, T v) {
+  return with_tap(window, 0, v, T(0));
+}
+template <typename Taps, typename T>
+__device__ __forceinline__ T completed_by(const Taps& window, T v,
+                                          const T (&sums)[2 * kRadius]) {
+  return with_tap(window, 2 * kRadius, v, sums[0]);
+}
+template <typename Taps, typename T>
+__device__ __forceinline__ void add_slice(const Taps& window, T v,
                                           T (&sums)[2 * kRadius]) {
 #pragma unroll
   for (int k = 0; k < 2 * kRadius - 1; ++k) {
-    sums[k] = fma(normal_tap<T>(2 * kRadius - 1 - k), v, sums[k + 1]);
+    sums[k] = with_tap(window, 2 * kRadius - 1 - k, v, sums[k + 1]);
   }
-  sums[2 * kRadius - 1] = normal_tap<T>(0) * v;
-}
-template <typename T>
-__device__ __forceinline__ void add_slice(const GivenWindow<T>& window, T v,
-                                          T (&sums)[2 * kRadius]) {
-  const auto with = [&](int tap, T sum) {
-    return window.has(tap) ? fma(window.taps[tap], v, sum) : sum;
-  };
-#pragma unroll
-  for (int k = 0; k < 2 * kRadius - 1; ++k) {
-    sums[k] = with(2 * kRadius - 1 - k, sums[k + 1]);
-  }
-  sums[2 * kRadius - 1] = with(0, T(0));
+  sums[2 * kRadius - 1] = begun_by(window, v);
 }
 
 __device__ __forceinline__ void store_four(float* to, const float (&v)[4]) {

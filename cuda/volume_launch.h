@@ -35,25 +35,22 @@ Grid cut_columns(const Device& device, const Call& call, int64_t height, int64_t
 
   // Measured in steps: to begin, and to end a column and begin the next one.
   constexpr int64_t kBegin = 3, kNext = 8;
-  constexpr int64_t kLeastRows = 4;
-  const auto shared_by = [&](int64_t count) {
-    return std::min(job.at_a_time / count, std::max<int64_t>(1, rows / kLeastRows));
-  };
-  // Of two parts of a column each has one end where the column has it.
-  const auto steps_of_part = [&](int64_t parts) {
-    if (parts == 1) return rows + kNext;
-    return quotient_up(rows, parts) + (parts == 2 ? halo_slices / 2 : halo_slices) +
-           kBegin;
-  };
   job.waves = quotient_up(columns, job.at_a_time);
   const int64_t before_last = job.waves - 1;
-  job.last_shared_by = shared_by(columns - before_last * job.at_a_time);
-  job.cut = job.waves == 1 ? Cut(columns, job.last_shared_by, rows, 0)
+  const int64_t last = columns - before_last * job.at_a_time;
+  const int64_t shared_by = ranges_of(1, rows, job.at_a_time / last);
+  job.last_shared_by = shared_by;
+  job.cut = job.waves == 1 ? Cut(columns, shared_by, rows, 0)
                            : Cut(job.at_a_time, 1, job.waves * rows, 0);
-  const int64_t steps =
-      before_last * (rows + kNext) + steps_of_part(job.last_shared_by);
-  const int64_t ranges =
-      std::min(job.at_a_time, std::max<int64_t>(1, columns * rows / kLeastRows));
+  int64_t steps = before_last * (rows + kNext);
+  if (shared_by == 1) {
+    steps += rows + kNext;
+  } else {
+    // Of two that share a column each has one end where the column has it.
+    steps += quotient_up(rows, shared_by) +
+             (shared_by == 2 ? halo_slices / 2 : halo_slices) + kBegin;
+  }
+  const int64_t ranges = ranges_of(columns, rows, job.at_a_time);
   if (columns * (rows + kNext) / ranges + halo_slices + kBegin < steps) {
     job.waves = 1;
     job.cut = Cut(1, ranges, columns * (rows + kNext), kNext);

@@ -137,7 +137,8 @@ def custom_call(
     planes = spec.plane_shape((*_leading_shape(ctx.avals_in, spec), *image))
     words = native.SCRATCH_WORDS
     if platform == "cuda" and name in native.VOLUME_GRADIENT_TARGETS and spec.volumes:
-        gradients = sum(a.ndim == len(planes) + 3 for a in ctx.avals_out)
+        ndim = len(planes) + len(spec.spatial_axes)
+        gradients = sum(a.ndim == ndim for a in ctx.avals_out)
         words += _derivative_words(ctx.avals_in[0], planes, spec, gradients)
     scratch = ShapedArray((*planes, words), np.dtype("uint32"))
     avals_out = [*ctx.avals_out, scratch]
