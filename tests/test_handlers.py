@@ -424,7 +424,7 @@ def test_scratch_of_volumes(op):
     for more in (1, *(derivative_words(SHAPE[1:], 4, k) for k in (1, 2))):
         found = call(op, operands, of(SCRATCH_WORDS + more), **AS_VOLUMES)[:-1]
         for a, b in zip(found, needed, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(a, b)
     refused(op, operands, of(SCRATCH_WORDS - 1), "scratch must be", **AS_VOLUMES)
 
 
